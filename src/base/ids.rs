@@ -1,0 +1,259 @@
+//! The names of things, each a type of its own so that one cannot stand in for another.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::random::Random;
+
+/// The app's own id for a person: an opaque string of 1–256 visible ASCII characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId(Arc<str>);
+
+/// The name of a configured provider: 1–32 characters of `a`–`z`, `0`–`9` and `-`, beginning with a
+/// letter.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProviderName(Arc<str>);
+
+/// One user at one provider: the key of a connection.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ConnectionKey {
+    /// Where.
+    pub provider: ProviderName,
+    /// Who.
+    pub user: UserId,
+}
+
+/// Tells two connections apart that had the same key one after the other: made anew each time a
+/// connection is created, so that work begun for a removed connection cannot touch its successor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ConnectionId(uuid::Uuid);
+
+/// Counts the writes of new tokens to one connection: 1, 2, 3…
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Generation(u64);
+
+/// Who holds a lease: one running process, never two.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OwnerId(uuid::Uuid);
+
+/// Text that is not the identifier it was taken for.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InvalidId {
+    /// Not a [`UserId`].
+    #[error("a user id is 1 to 256 visible ASCII characters without spaces")]
+    User,
+    /// Not a [`ProviderName`].
+    #[error("a provider name is 1 to 32 of a-z, 0-9 and '-', beginning with a letter")]
+    Provider,
+    /// Not a [`ConnectionId`] or [`OwnerId`].
+    #[error("not a UUID")]
+    Uuid,
+}
+
+// === impl UserId ===
+
+impl UserId {
+    /// The longest user id, in characters.
+    pub const MAX_LEN: usize = 256;
+
+    /// Takes `text` for a user id.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        if Self::is_valid(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId::User)
+        }
+    }
+
+    /// Whether `text` could be a user id; for looking one up without making one.
+    pub fn is_valid(text: &str) -> bool {
+        (1..=Self::MAX_LEN).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+
+    /// As the app wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl ProviderName ===
+
+impl ProviderName {
+    /// Takes `text` for a provider's name.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let fits = (1..=32).contains(&text.len())
+            && text.bytes().all(allowed)
+            && text
+                .bytes()
+                .next()
+                .is_some_and(|byte| byte.is_ascii_lowercase());
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId::Provider)
+        }
+    }
+
+    /// As in the configuration.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! text_id {
+    ($id:ident) => {
+        impl FromStr for $id {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::parse(text)
+            }
+        }
+        impl TryFrom<String> for $id {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                Self::parse(&text)
+            }
+        }
+        impl From<$id> for String {
+            fn from(id: $id) -> Self {
+                id.as_str().to_owned()
+            }
+        }
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        impl fmt::Debug for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+text_id!(UserId);
+text_id!(ProviderName);
+
+// === impl ConnectionKey ===
+
+impl fmt::Display for ConnectionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.provider, self.user)
+    }
+}
+
+impl fmt::Debug for ConnectionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+// === impl ConnectionId, OwnerId ===
+
+macro_rules! uuid_id {
+    ($id:ident) => {
+        impl $id {
+            /// A new one.
+            pub fn random(random: &dyn Random) -> Self {
+                Self(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
+            }
+
+            /// The sixteen bytes, for a store.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// The reverse of [`Self::as_bytes`].
+            pub fn from_slice(bytes: &[u8]) -> Result<Self, InvalidId> {
+                match uuid::Uuid::from_slice(bytes) {
+                    Ok(uuid) => Ok(Self(uuid)),
+                    Err(_) => Err(InvalidId::Uuid),
+                }
+            }
+        }
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        impl fmt::Debug for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+uuid_id!(ConnectionId);
+uuid_id!(OwnerId);
+
+// === impl Generation ===
+
+impl Generation {
+    /// Before any tokens: what a managed user has that was imported by its id alone.
+    pub const NONE: Self = Self(0);
+
+    /// From a stored number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The generation of the tokens that replace these.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_visible_ascii_text_is_a_user_id(text in "[!-~]{1,256}") {
+            let id = UserId::parse(&text).unwrap();
+            prop_assert_eq!(id.as_str(), text);
+        }
+
+        #[test]
+        fn nothing_else_is_a_user_id(text in "[!-~]{0,9}[^!-~][!-~]{0,9}") {
+            prop_assert!(UserId::parse(&text).is_err());
+        }
+    }
+
+    #[test]
+    fn user_ids_end_at_256_characters() {
+        assert!(UserId::parse(&"u".repeat(256)).is_ok());
+        assert!(UserId::parse(&"u".repeat(257)).is_err());
+        assert!(UserId::parse("").is_err());
+    }
+
+    #[test]
+    fn provider_names_cannot_look_like_the_local_prefix() {
+        assert!(ProviderName::parse("calcom-eu").is_ok());
+        for bad in ["", "-", "-eu", "Cal", "cal.com", "1cal", "cal/com"] {
+            assert!(ProviderName::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The only spawner: everything that runs on its own was started here, and ends here.
+//!
+//! 1. Shutdown has two steps. *Drain*: take no new work, finish what was begun. *Stop*: whoever is
+//!    still running gives up. Both are signals that tasks watch; nothing is killed midway.
+//! 2. A task that must finish whatever its callers do (a refresh whose answer may carry the only
+//!    copy of a token) is spawned here and merely awaited by them.
+//! 3. [`Lifecycle::drain`] waits for every task, up to a limit.
+
+use std::{future::Future, io, thread, time::Duration};
+
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Starts tasks and sees them to their end. Clones share the same tasks and signals.
+#[derive(Clone, Debug, Default)]
+pub struct Lifecycle {
+    tasks: TaskTracker,
+    draining: CancellationToken,
+    stopped: CancellationToken,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every task ended by itself.
+    Clean,
+    /// Some were still running at the limit and were told to stop.
+    Cut,
+}
+
+// === impl Lifecycle ===
+
+impl Lifecycle {
+    /// Starts with no task.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs `task` to its end on the runtime, whoever drops the handle.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.tasks.spawn(task)
+    }
+
+    /// Runs `task` until it ends or the drain begins, whichever is first; for loops that wait for
+    /// work. `task` may be dropped at any of its await points.
+    pub fn spawn_until_drain<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let draining = self.draining.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = draining.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Starts a named thread for blocking work. It is not waited for: its owner ends it.
+    pub fn spawn_thread<F>(name: &str, body: F) -> io::Result<thread::JoinHandle<()>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        thread::Builder::new().name(name.to_owned()).spawn(body)
+    }
+
+    /// Resolves when no new work should be taken.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.draining.clone().cancelled_owned()
+    }
+
+    /// Whether no new work should be taken.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Resolves when unfinished work should give up.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.stopped.clone().cancelled_owned()
+    }
+
+    /// Tells everyone to take no new work.
+    pub fn begin_drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Drains: no new work, at most `limit` for the old, then the stop signal.
+    pub async fn drain(&self, limit: Duration) -> Drained {
+        self.begin_drain();
+        self.tasks.close();
+        let outcome = match timeout(limit, self.tasks.wait()).await {
+            Ok(()) => Drained::Clean,
+            Err(_) => Drained::Cut,
+        };
+        self.stopped.cancel();
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_waits_for_work_that_was_begun() {
+        let lifecycle = Lifecycle::new();
+        let done = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&done);
+        drop(lifecycle.spawn(async move {
+            sleep(Duration::from_secs(5)).await;
+            flag.store(true, Ordering::SeqCst);
+        }));
+        assert_eq!(
+            lifecycle.drain(Duration::from_secs(9)).await,
+            Drained::Clean
+        );
+        assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_is_cut_at_its_limit() {
+        let lifecycle = Lifecycle::new();
+        drop(lifecycle.spawn(sleep(Duration::from_hours(1))));
+        let stopped = lifecycle.stopped();
+        assert_eq!(lifecycle.drain(Duration::from_secs(9)).await, Drained::Cut);
+        stopped.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn loops_end_when_the_drain_begins() {
+        let lifecycle = Lifecycle::new();
+        lifecycle.spawn_until_drain(std::future::pending());
+        assert_eq!(
+            lifecycle.drain(Duration::from_secs(1)).await,
+            Drained::Clean
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! The ground floor: what every other room stands on and what tests take into their own hands.
+//!
+//! Names no other room. Time, randomness, tasks and secrets have exactly one owner, and it is here:
+//!
+//! * [`clock`]: wall time, as [`Timestamp`](clock::Timestamp)s that tests can set.
+//! * [`random`]: unpredictable bytes and jitter, which tests can seed.
+//! * [`lifecycle`]: the only spawner; whatever is spawned is drained at shutdown.
+//! * [`secret`]: values that cannot be printed or serialised.
+//! * [`backoff`]: how long to wait after the n-th failure.
+//! * [`ids`]: the names of things: users, providers, connections, generations.
+
+pub mod backoff;
+pub mod clock;
+pub mod ids;
+pub mod lifecycle;
+pub mod random;
+pub mod secret;

@@ -1,0 +1,120 @@
+//! The one TLS configuration that every outgoing connection shares: providers, stores, the app.
+//!
+//! 1. Trusted are the platform's roots (or the compiled-in Mozilla roots where the image has none)
+//!    and, in addition, the certificates of the configured CA file.
+//! 2. TLS 1.2 and 1.3; certificate and host name are always verified.
+
+use std::{fs, io, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use thiserror::Error;
+
+/// Why there is no TLS configuration.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The CA file cannot be read.
+    #[error("the CA file {path} cannot be read")]
+    Unreadable {
+        /// Which file.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The CA file holds no certificate, or a broken one.
+    #[error("the CA file {path} holds no usable PEM certificate")]
+    NoCertificate {
+        /// Which file.
+        path: String,
+    },
+    /// The TLS library refuses its own defaults.
+    #[error("TLS cannot be set up")]
+    Setup(#[source] rustls::Error),
+}
+
+/// Which protocols a client offers by ALPN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    /// None: the caller's library sets its own.
+    Unset,
+    /// HTTP/2, then HTTP/1.1.
+    Http,
+}
+
+/// Makes the cryptography of this house the process's default. Safe to call more than once.
+pub fn install_crypto() {
+    if CryptoProvider::get_default().is_none() {
+        // Losing a race means that somebody else has just installed the same.
+        let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+}
+
+/// A client configuration that trusts the platform and `ca_file`.
+pub fn client_config(ca_file: Option<&Path>, alpn: Alpn) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Setup)?
+        .with_root_certificates(roots(ca_file)?)
+        .with_no_client_auth();
+    if alpn == Alpn::Http {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
+    Ok(config)
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let (added, _) =
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    if let Some(path) = ca_file {
+        add_file(&mut roots, path)?;
+    }
+    Ok(roots)
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
+    let shown = || path.display().to_string();
+    let pem = fs::read(path).map_err(|source| Error::Unreadable {
+        path: shown(),
+        source,
+    })?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let (added, refused) = match certificates {
+        Ok(certificates) => roots.add_parsable_certificates(certificates),
+        Err(_) => (0, 0),
+    };
+    if added == 0 || refused > 0 {
+        return Err(Error::NoCertificate { path: shown() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "not a certificate").unwrap();
+        assert!(matches!(
+            client_config(Some(file.path()), Alpn::Http),
+            Err(Error::NoCertificate { .. })
+        ));
+    }
+
+    #[test]
+    fn a_missing_ca_file_is_named() {
+        let error = client_config(Some(Path::new("/nowhere/ca.pem")), Alpn::Http).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/ca.pem"));
+    }
+}

@@ -1,0 +1,323 @@
+//! Where connections are kept: records, the contract of a store, sealing, and the backends.
+//!
+//! 1. A store sees ciphertext only: tokens arrive [`Sealed`](seal::Sealed) and leave sealed.
+//! 2. Absence is `Option`, never an error. Data that contradicts itself is [`Error::Inconsistent`].
+//! 3. Every write of tokens is fenced: it names the connection and generation it started from
+//!    ([`Fence`]), and is refused when the store has moved on.
+//! 4. Each method of [`Store`] is one atomic step that survives a crash once it has returned, and
+//!    either happened or did not when it fails with anything but [`Error::Unavailable`].
+//!
+//! Backends: `sqlite` (embedded, the default). To add one, implement [`Store`] and add an
+//! instance to `tests/store_contract`.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::base::{
+    clock::Timestamp,
+    ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName},
+};
+
+mod record;
+pub mod seal;
+pub mod sqlite;
+
+pub use record::{
+    Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed, SealedTokens,
+    Status,
+};
+
+/// Keeps connections; see the [module docs](self) for what every method guarantees.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// The connection as it is now.
+    async fn load(&self, key: &ConnectionKey) -> Result<Option<Connection>, Error>;
+
+    /// Up to `limit` connections in the order of their keys, those after `after` only.
+    async fn page(
+        &self,
+        filter: &Filter,
+        after: Option<&ConnectionKey>,
+        limit: usize,
+    ) -> Result<Vec<Connection>, Error>;
+
+    /// Creates connections or replaces their grants (a connect, a reconnect, an import), all of
+    /// `batch` or none. Replacing raises the generation, so that work in flight loses; it makes the
+    /// connection active again and clears its intent and cooldown. Leases stay.
+    ///
+    /// A connection whose stored fingerprint equals the new one is left as it is: importing the same
+    /// line twice must not bring back tokens that have since been rotated.
+    async fn save(&self, batch: Vec<NewConnection>) -> Result<Vec<Saved>, Error>;
+
+    /// Forgets the connection; its last state if there was one.
+    async fn remove(&self, key: &ConnectionKey) -> Result<Option<Connection>, Error>;
+
+    /// Takes the lease of a connection for `ttl`, if nobody else holds it, and reads the connection
+    /// under it. The owner that holds it already gets it again.
+    async fn acquire(
+        &self,
+        key: &ConnectionKey,
+        owner: OwnerId,
+        ttl: Duration,
+    ) -> Result<Lease, Error>;
+
+    /// Prolongs a lease to `ttl` from now; `false` if `owner` no longer holds it.
+    async fn extend(
+        &self,
+        key: &ConnectionKey,
+        owner: OwnerId,
+        ttl: Duration,
+    ) -> Result<bool, Error>;
+
+    /// Gives a lease back; `false`, and no change, if `owner` does not hold it.
+    async fn release(&self, key: &ConnectionKey, owner: OwnerId) -> Result<bool, Error>;
+
+    /// Records that tokens are about to be redeemed. Needs the lease.
+    ///
+    /// An intent that is already there for the same generation has its attempts raised by one.
+    async fn begin(
+        &self,
+        fence: &Fence,
+        owner: OwnerId,
+        redemption: Redemption,
+        at: Timestamp,
+    ) -> Result<Begun, Error>;
+
+    /// Stores new tokens as the generation after the fence's, clears intent and cooldown, and makes
+    /// the connection active, even if it was marked [`Status::NeedsReauth`] meanwhile. Needs no
+    /// lease: whoever holds tokens minted from the stored generation may commit them.
+    async fn commit(&self, fence: &Fence, renewed: Renewed) -> Result<Committed, Error>;
+
+    /// Records a failed attempt: sets the cooldown, and takes the intent back if nothing was spent.
+    async fn fail(&self, fence: &Fence, cooldown: Cooldown, spent: Spent) -> Result<Fenced, Error>;
+
+    /// Marks the connection as needing its user, once: [`Fenced::Unchanged`] if it was marked already.
+    async fn mark_needs_reauth(
+        &self,
+        fence: &Fence,
+        reason: ReauthReason,
+        since: Timestamp,
+    ) -> Result<Fenced, Error>;
+
+    /// Active connections whose grant is older than `due` asks, oldest first, without a scan of the
+    /// others.
+    async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error>;
+
+    /// What changed after `cursor`, by whatever process; waits up to `wait` if nothing did. Without a
+    /// cursor: the present cursor at once, and no keys.
+    async fn changes(&self, cursor: Option<Cursor>, wait: Duration) -> Result<Changes, Error>;
+
+    /// How many connections there are, by provider and status.
+    async fn census(&self) -> Result<Vec<Census>, Error>;
+
+    /// Whether the store can be written to.
+    async fn check(&self) -> Result<(), Error>;
+}
+
+/// Shared handle to whichever store the process runs on.
+pub type SharedStore = Arc<dyn Store>;
+
+/// The state that a write starts from. It is refused when the store holds another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Which connection.
+    pub key: ConnectionKey,
+    /// Which of those that ever had the key.
+    pub id: ConnectionId,
+    /// The generation that was read.
+    pub generation: Generation,
+}
+
+/// Which connections to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only those of this provider.
+    pub provider: Option<ProviderName>,
+    /// Only those that need their user (`true`) or do not (`false`).
+    pub needs_reauth: Option<bool>,
+}
+
+/// What a save did to one connection.
+#[derive(Clone, Debug)]
+pub enum Saved {
+    /// There was none.
+    Created(Connection),
+    /// There was one, which has new tokens now.
+    Replaced(Connection),
+    /// The same tokens had been saved before.
+    Unchanged(Connection),
+}
+
+/// The answer to asking for a lease.
+#[derive(Clone, Debug)]
+pub enum Lease {
+    /// Held by the asker now; the connection as read under it.
+    Granted(Box<Connection>),
+    /// Held by another process, for at least this long unless it is given back.
+    Held(Duration),
+    /// There is no such connection.
+    Gone,
+}
+
+/// The answer to recording an intent.
+#[derive(Clone, Debug)]
+pub enum Begun {
+    /// Recorded: this is the n-th attempt at this generation, from 1.
+    Recorded {
+        /// Attempts so far, this one included.
+        attempts: u32,
+    },
+    /// The lease is no longer held, or the store has moved on.
+    Refused,
+}
+
+/// The answer to a commit.
+#[derive(Clone, Debug)]
+pub enum Committed {
+    /// Stored.
+    Stored(Box<Connection>),
+    /// Somebody stored newer tokens: those stand.
+    Superseded(Box<Connection>),
+    /// The connection was removed meanwhile.
+    Gone,
+}
+
+/// The answer to a fenced write that stores no tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fenced {
+    /// Done.
+    Written,
+    /// It was so already.
+    Unchanged,
+    /// The store has moved on, or the connection is gone.
+    Refused,
+}
+
+/// Whether a single-use token that was sent may have been accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// Certainly not.
+    No,
+    /// Perhaps.
+    Maybe,
+}
+
+/// What the keep-alive sweep asks for.
+#[derive(Clone, Debug)]
+pub struct Due {
+    /// Of this provider.
+    pub provider: ProviderName,
+    /// Grants that were last renewed before this…
+    pub renewed_before: Timestamp,
+    /// …or whose refresh token ends before this.
+    pub refresh_ends_before: Timestamp,
+    /// And that are not cooling down at this moment.
+    pub now: Timestamp,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A place in the sequence of changes; meaningful to the backend that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor(pub u64);
+
+/// What changed.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// Where to go on from.
+    pub cursor: Cursor,
+    /// Which connections; `None` if too much was missed to tell: anything may have changed.
+    pub keys: Option<Vec<ConnectionKey>>,
+}
+
+/// A line of the census.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// At this provider…
+    pub provider: ProviderName,
+    /// …that need their user, or do not…
+    pub needs_reauth: bool,
+    /// …so many connections.
+    pub count: u64,
+}
+
+/// Why a store did not do what it was asked. Messages name paths and tables, never tokens.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It cannot be reached or is too busy; what was asked may have happened. Retry later.
+    #[error("the store is unavailable: {what}")]
+    Unavailable {
+        /// What is the matter and what to do, in one sentence.
+        what: String,
+        /// The driver's complaint.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// It cannot be written to: a full disk, a read-only file or server. Mend it, then retry.
+    #[error("the store refuses to be written to: {what}")]
+    NotWritable {
+        /// What is the matter and what to do, in one sentence.
+        what: String,
+        /// The driver's complaint.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The file is damaged or is no store at all. Restore a backup.
+    #[error("{path} is not a usable database: {what}", path = path.display())]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// What is the matter and what to do, in one sentence.
+        what: String,
+        /// The driver's complaint.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A newer version has written it. Upgrade this one.
+    #[error(
+        "the store has schema {found}, this version of daypass knows {known}: upgrade daypass, or restore the backup made before the upgrade"
+    )]
+    FromTheFuture {
+        /// What the store says.
+        found: u32,
+        /// The newest that is known here.
+        known: u32,
+    },
+    /// A row contradicts itself.
+    #[error("the stored connection {row} is inconsistent: {what}")]
+    Inconsistent {
+        /// Whose row.
+        row: String,
+        /// What does not fit.
+        what: String,
+    },
+}
+
+// === impl Fence ===
+
+impl Fence {
+    /// The state that `connection` was read in.
+    pub fn of(connection: &Connection) -> Self {
+        Self {
+            key: connection.key.clone(),
+            id: connection.id,
+            generation: connection.generation,
+        }
+    }
+}
+
+// === impl Saved ===
+
+impl Saved {
+    /// The connection as it is now.
+    pub const fn connection(&self) -> &Connection {
+        match self {
+            Self::Created(connection)
+            | Self::Replaced(connection)
+            | Self::Unchanged(connection) => connection,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The rules that make renewing safe, and the tokens that come of it. The only writer of grants.
+//!
+//! Whoever needs a user's token asks here, and nowhere else: the proxy, background work, the API.
+//! What a caller gets is a [`Bearer`], which knows its generation; what a caller with a refused token
+//! asks for is "newer than that generation".
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use thiserror::Error;
+
+use crate::{
+    base::{
+        clock::Timestamp,
+        ids::{ConnectionKey, Generation, ProviderName},
+    },
+    store::{self, ReauthReason},
+};
+
+/// A token that may be sent: prepared once per generation, shared by all requests that use it.
+pub struct Bearer {
+    authorization: HeaderValue,
+    generation: Generation,
+    expires_at: Timestamp,
+}
+
+/// Hands out tokens; what the proxy needs of this room.
+pub trait TokenSource: Send + Sync + 'static {
+    /// The token in memory, if it can be used as it is. Never waits: this is the hot path. May start
+    /// a renewal in the background.
+    fn cached(&self, provider: &ProviderName, user: &str) -> Option<Arc<Bearer>>;
+
+    /// A token with more than the minimal time to live, renewed if need be.
+    fn bearer(&self, key: ConnectionKey) -> TokenFuture;
+
+    /// A token newer than `refused`: from memory, from the store, or renewed once.
+    fn newer_than(&self, key: ConnectionKey, refused: Generation) -> TokenFuture;
+
+    /// The provider said that the account behind `generation` no longer exists.
+    fn account_gone(&self, key: ConnectionKey, generation: Generation);
+}
+
+/// The answer to asking for a token. Dropping it cancels the wait, never the renewal.
+pub type TokenFuture = Pin<Box<dyn Future<Output = Result<Arc<Bearer>, Error>> + Send>>;
+
+/// Why there is no token.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The user has never connected, or was disconnected. Fault of nobody; the user must act.
+    #[error("{key} is not connected")]
+    NotConnected {
+        /// Whose token was asked for.
+        key: ConnectionKey,
+    },
+    /// The grant is dead; the user must connect again.
+    #[error("{key} must be connected again: {reason}", reason = reason.as_str())]
+    NeedsReauth {
+        /// Whose token was asked for.
+        key: ConnectionKey,
+        /// What killed it.
+        reason: ReauthReason,
+        /// When it was noticed.
+        since: Timestamp,
+    },
+    /// The provider did not renew it just now. Retry after `retry_after`.
+    #[error("the token of {key} could not be renewed: {what}")]
+    RefreshFailed {
+        /// Whose token was asked for.
+        key: ConnectionKey,
+        /// When a retry makes sense.
+        retry_after: Duration,
+        /// What was the matter, without any secret.
+        what: Arc<str>,
+    },
+    /// The provider refuses this installation's client credentials. The operator must act.
+    #[error(
+        "{provider} refuses the client credentials ({what}): correct them in the configuration"
+    )]
+    Misconfigured {
+        /// Which provider.
+        provider: ProviderName,
+        /// When the next attempt is made.
+        retry_after: Duration,
+        /// The provider's code, or the missing setting.
+        what: Arc<str>,
+    },
+    /// Tokens of this connection were refused so often just now that another renewal would only spend
+    /// the provider's quota: the provider's own answer stands.
+    #[error("tokens of {key} are refused faster than they may be renewed")]
+    RefusedTooOften {
+        /// Whose token was asked for.
+        key: ConnectionKey,
+    },
+    /// The store does not answer, and memory does not hold the token.
+    #[error("the store cannot be asked for the token of {key}")]
+    Store {
+        /// Whose token was asked for.
+        key: ConnectionKey,
+        /// The store's complaint.
+        #[source]
+        source: Arc<store::Error>,
+    },
+    /// No provider of this name is configured.
+    #[error("no provider is called {provider}")]
+    UnknownProvider {
+        /// The name.
+        provider: ProviderName,
+    },
+    /// The process is going down.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+// === impl Bearer ===
+
+impl Bearer {
+    /// `Bearer …`, marked sensitive.
+    pub const fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    /// Which writing of tokens this one came from.
+    pub const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// When it ends, by this machine's clock.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bearer")
+            .field("generation", &self.generation)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+impl Bearer {
+    /// A bearer for tests of other rooms.
+    pub(crate) fn for_tests(token: &str, generation: u64) -> Arc<Self> {
+        let token = crate::base::secret::Secret::from(token.to_owned());
+        Arc::new(Self {
+            authorization: token.to_bearer_header().unwrap(),
+            generation: Generation::new(generation),
+            expires_at: Timestamp::from_millis(i64::MAX),
+        })
+    }
+}
