@@ -6,13 +6,25 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`base`] | clock, secrets, randomness, backoff, tasks, ids |
+//! | [`telemetry`] | the log, the metrics |
 //! | [`http`] | client, server, TLS, hop-by-hop rule, replayable body, problem+json, access log |
 //! | [`provider`] | what a provider is: endpoints, token calls, how its answers are read |
 //! | [`store`] | records, the contract of a store, sealing, the backends |
 //! | [`token`] | the rules of renewing; the only writer of grants |
+//! | [`proxy`] | the outbound stack: route, inject, recover, forward |
+//! | [`connect`] | tickets, the consent page, the callback |
+//! | [`webhook`] | intake and delivery |
+//! | [`meeting`] | meetings in one shape, background sync |
+//! | [`admin`] | probes and metrics; later the API and the status page |
 
+pub mod admin;
 pub mod base;
+pub mod connect;
 pub mod http;
+pub mod meeting;
 pub mod provider;
+pub mod proxy;
 pub mod store;
+pub mod telemetry;
 pub mod token;
+pub mod webhook;

@@ -20,10 +20,12 @@ use crate::base::{
     ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName},
 };
 
+mod config;
 mod record;
 pub mod seal;
 pub mod sqlite;
 
+pub use config::{Backend, Config};
 pub use record::{
     Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed, SealedTokens,
     Status,

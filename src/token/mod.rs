@@ -17,6 +17,10 @@ use crate::{
     store::{self, ReauthReason},
 };
 
+mod config;
+
+pub use config::Config;
+
 /// A token that may be sent: prepared once per generation, shared by all requests that use it.
 pub struct Bearer {
     authorization: HeaderValue,

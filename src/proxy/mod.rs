@@ -1,0 +1,26 @@
+//! The outbound proxy: what an app container calls instead of the provider.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::http::Listen;
+
+/// `[outbound]`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the app calls. Default `127.0.0.1:7420`.
+    pub listen: Listen,
+    /// Which header says who. Default `x-user-id`.
+    pub user_header: HeaderName,
+    /// Whether a non-loopback `listen` is meant: whoever reaches it can act as any user. Default no.
+    pub allow_remote: bool,
+    /// Whether the app may read tokens. Default no.
+    pub token_reads: bool,
+    /// How much of a request body is kept for the one replay, in bytes. Default 1 MiB.
+    pub replay_body_bytes: usize,
+    /// How long a provider may take until the head of its answer. Default 30 s.
+    pub response_timeout: Duration,
+    /// Requests under way at once; more are answered 503 `overloaded`. Default 1024.
+    pub max_in_flight: usize,
+}

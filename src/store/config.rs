@@ -1,0 +1,23 @@
+//! `[store]`: which backend, and where the spool lies.
+
+use std::path::PathBuf;
+
+/// The settings of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Which backend.
+    pub backend: Backend,
+    /// Where new tokens wait, sealed, while the store refuses them.
+    pub spool_dir: PathBuf,
+}
+
+/// A backend and its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// A file.
+    Sqlite {
+        /// Which one.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,23 @@
+//! What operators see: the log, the metrics, and the names of their fields.
+
+use url::Url;
+
+/// `[telemetry]`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which lines are logged: a level, or `tracing` directives. Default `info`.
+    pub log: String,
+    /// How they look.
+    pub log_format: LogFormat,
+    /// Where traces go. Taken but not used yet.
+    pub otlp_endpoint: Option<Url>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
