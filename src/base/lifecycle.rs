@@ -1,7 +1,7 @@
 //! The only spawner: everything that runs on its own was started here, and ends here.
 //!
-//! 1. Shutdown has two steps. *Drain*: take no new work, finish what was begun. *Stop*: whoever is
-//!    still running gives up. Both are signals that tasks watch; nothing is killed midway.
+//! 1. Shutdown has two steps. *Drain*: take no new work, finish what was begun; a signal that tasks
+//!    watch. *Stop*: whoever is still running is dropped where it waits.
 //! 2. A task that must finish whatever its callers do (a refresh whose answer may carry the only
 //!    copy of a token) is spawned here and merely awaited by them.
 //! 3. [`Lifecycle::drain`] waits for every task, up to a limit.
@@ -24,7 +24,7 @@ pub struct Lifecycle {
 pub enum Drained {
     /// Every task ended by itself.
     Clean,
-    /// Some were still running at the limit and were told to stop.
+    /// Some were still running at the limit and were stopped.
     Cut,
 }
 
@@ -36,12 +36,13 @@ impl Lifecycle {
         Self::default()
     }
 
-    /// Runs `task` to its end on the runtime, whoever drops the handle.
-    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    /// Runs `task` to its end on the runtime, whoever drops the handle. `None` if it was stopped.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<Option<F::Output>>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        self.tasks.spawn(task)
+        self.tasks
+            .spawn(self.stopped.clone().run_until_cancelled_owned(task))
     }
 
     /// Runs `task` until it ends or the drain begins, whichever is first; for loops that wait for
@@ -50,13 +51,7 @@ impl Lifecycle {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let draining = self.draining.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = draining.cancelled() => {}
-                () = task => {}
-            }
-        });
+        drop(self.spawn(self.draining.clone().run_until_cancelled_owned(task)));
     }
 
     /// Starts a named thread for blocking work. It is not waited for: its owner ends it.
@@ -77,9 +72,9 @@ impl Lifecycle {
         self.draining.is_cancelled()
     }
 
-    /// Resolves when unfinished work should give up.
-    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
-        self.stopped.clone().cancelled_owned()
+    /// Drops every task where it waits, at once and for good: what a crash does, for tests.
+    pub fn stop(&self) {
+        self.stopped.cancel();
     }
 
     /// Tells everyone to take no new work.
@@ -130,10 +125,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_drain_is_cut_at_its_limit() {
         let lifecycle = Lifecycle::new();
-        drop(lifecycle.spawn(sleep(Duration::from_hours(1))));
-        let stopped = lifecycle.stopped();
+        let task = lifecycle.spawn(sleep(Duration::from_hours(1)));
         assert_eq!(lifecycle.drain(Duration::from_secs(9)).await, Drained::Cut);
-        stopped.await;
+        assert_eq!(task.await.unwrap(), None, "it was stopped, not finished");
     }
 
     #[tokio::test(start_paused = true)]
