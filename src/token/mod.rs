@@ -13,13 +13,30 @@ use crate::{
     base::{
         clock::Timestamp,
         ids::{ConnectionKey, Generation, ProviderName},
+        secret::Secret,
     },
     store::{self, ReauthReason},
 };
 
+mod cache;
 mod config;
+mod engine;
+mod entry;
+mod follow;
+mod held;
+mod keep_alive;
+mod misconfigured;
+mod observer;
+mod policy;
+mod refusals;
+mod renewal;
+mod spool;
+mod tokens;
+mod vault;
 
 pub use config::Config;
+pub use observer::{Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
+pub use tokens::{Grant, GrantTokens, Health, Parts, Revocation, StartError, Tokens};
 
 /// A token that may be sent: prepared once per generation, shared by all requests that use it.
 pub struct Bearer {
@@ -89,10 +106,11 @@ pub enum Error {
         /// The provider's code, or the missing setting.
         what: Arc<str>,
     },
-    /// Tokens of this connection were refused so often just now that another renewal would only spend
-    /// the provider's quota: the provider's own answer stands.
-    #[error("tokens of {key} are refused faster than they may be renewed")]
-    RefusedTooOften {
+    /// A refused token is not renewed, and the provider's own answer stands: its tokens were refused
+    /// so often just now that renewing would only spend the provider's quota, or there is no way to
+    /// renew it at all.
+    #[error("no renewal of {key} would help just now")]
+    AnswerStands {
         /// Whose token was asked for.
         key: ConnectionKey,
     },
@@ -124,6 +142,17 @@ impl Bearer {
         &self.authorization
     }
 
+    /// The token itself, for the few who may read it.
+    pub fn danger_token(&self) -> Secret<String> {
+        let header = self.authorization.to_str().unwrap_or_default();
+        Secret::from(
+            header
+                .strip_prefix("Bearer ")
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    }
+
     /// Which writing of tokens this one came from.
     pub const fn generation(&self) -> Generation {
         self.generation
@@ -148,7 +177,7 @@ impl fmt::Debug for Bearer {
 impl Bearer {
     /// A bearer for tests of other rooms.
     pub(crate) fn for_tests(token: &str, generation: u64) -> Arc<Self> {
-        let token = crate::base::secret::Secret::from(token.to_owned());
+        let token = Secret::from(token.to_owned());
         Arc::new(Self {
             authorization: token.to_bearer_header().unwrap(),
             generation: Generation::new(generation),

@@ -1,0 +1,331 @@
+//! What all flights share, and the steps that are not part of one flight.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use super::{
+    Config, Error,
+    cache::Cache,
+    entry::{Entry, Outcome, Ticket},
+    held::{Held, Need},
+    misconfigured::Misconfigured,
+    observer::{self, Observer},
+    renewal::Renewal,
+    spool::{Spool, Spooled},
+    vault::Vault,
+};
+use crate::{
+    base::{
+        clock::SharedClock,
+        ids::{ConnectionKey, OwnerId, ProviderName},
+        lifecycle::Lifecycle,
+        random::SharedRandom,
+        secret::Secret,
+    },
+    provider::{CallError, SharedProvider},
+    store::{self, Committed, Connection, ReauthReason, SharedStore},
+};
+
+/// How often a caller boards anew before it is told that it takes too long.
+const BOARDINGS: u32 = 5;
+
+/// The engine's parts; one per process.
+pub(super) struct Engine {
+    pub(super) config: Config,
+    pub(super) store: SharedStore,
+    pub(super) providers: HashMap<ProviderName, SharedProvider>,
+    pub(super) vault: Vault,
+    pub(super) cache: Cache,
+    pub(super) spool: Spool,
+    pub(super) misconfigured: Misconfigured,
+    pub(super) clock: SharedClock,
+    pub(super) random: SharedRandom,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) observer: Arc<dyn Observer>,
+    /// Rung whenever the store has told of changes.
+    pub(super) changed: Notify,
+    /// Rung when something was put into the spool.
+    pub(super) spooled: Notify,
+}
+
+/// Ends a flight even if its task is dropped or panics, so that the next caller can begin another.
+struct Landing(Arc<Entry>);
+
+// === impl Engine ===
+
+impl Engine {
+    /// A token of `key` that meets `need`.
+    ///
+    /// Dropping the future gives up the wait, not the renewal.
+    pub(super) async fn obtain(self: &Arc<Self>, key: &ConnectionKey, need: Need) -> Outcome {
+        let Some(provider) = self.providers.get(&key.provider) else {
+            return Err(Error::UnknownProvider {
+                provider: key.provider.clone(),
+            });
+        };
+        let entry = self.cache.entry(key);
+        for _ in 0..BOARDINGS {
+            if let Some(held) = entry.meeting(need, Instant::now()) {
+                return Ok(held);
+            }
+            match entry.board(need) {
+                Ticket::Started(flight, announce) => {
+                    self.launch(Arc::clone(&entry), provider, need, announce);
+                    return or_whatever_lives(flight.outcome().await, &entry, need);
+                }
+                Ticket::Joined(flight) => {
+                    let same = flight.need == need;
+                    match flight.outcome().await {
+                        Ok(held) if held.meets(need, Instant::now()) => return Ok(held),
+                        Err(error) if same => return or_whatever_lives(Err(error), &entry, need),
+                        // It flew for somebody else's need: ask again for one's own.
+                        _ => {}
+                    }
+                }
+            }
+        }
+        let what = "it is being renewed over and over".into();
+        let retry_after = self.config.cooldown;
+        Err(Error::RefreshFailed {
+            key: key.clone(),
+            retry_after,
+            what,
+        })
+    }
+
+    /// Begins a renewal that nobody waits for, unless one was begun just now.
+    pub(super) fn renew_quietly(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let now = Instant::now();
+        if !entry.may_renew_quietly(now, now + self.config.cooldown) {
+            return;
+        }
+        let Some(provider) = self.providers.get(&entry.key.provider) else {
+            return;
+        };
+        if let Ticket::Started(_, announce) = entry.board(Need::Fresh) {
+            self.launch(Arc::clone(entry), provider, Need::Fresh, announce);
+        }
+    }
+
+    fn launch(
+        self: &Arc<Self>,
+        entry: Arc<Entry>,
+        provider: &SharedProvider,
+        need: Need,
+        announce: watch::Sender<Option<Outcome>>,
+    ) {
+        let (engine, provider) = (Arc::clone(self), Arc::clone(provider));
+        let flight = async move {
+            let landing = Landing(Arc::clone(&entry));
+            let owner = OwnerId::random(&*engine.random);
+            let renewal = Renewal {
+                engine: &engine,
+                entry: &entry,
+                provider: &provider,
+                need,
+                owner,
+            };
+            let outcome = renewal.run().await;
+            drop(landing);
+            announce.send_replace(Some(outcome));
+        };
+        drop(self.lifecycle.spawn(flight));
+    }
+
+    /// Takes the tokens of `connection`, or those that wait for it in the spool, into memory if they
+    /// are newer than what memory has.
+    pub(super) fn adopt(&self, entry: &Entry, connection: &Connection) -> Result<(), Error> {
+        let spooled = self.spool.get(&connection.key).filter(|spooled| {
+            let fence = spooled.fence();
+            fence.id == connection.id && fence.generation == connection.generation
+        });
+        let (tokens, generation) = match &spooled {
+            Some(spooled) => (Some(&spooled.renewed.tokens), spooled.generation()),
+            None => (connection.tokens.as_ref(), connection.generation),
+        };
+        let Some(tokens) = tokens else {
+            entry.clear();
+            return Ok(());
+        };
+        if entry
+            .held()
+            .is_some_and(|held| !held.is_older_than(connection.id, generation))
+        {
+            entry.confirm();
+            return Ok(());
+        }
+        let held = self
+            .vault
+            .open_access(&connection.key, tokens)
+            .and_then(|access| {
+                let now = self.clock.now();
+                Held::new(
+                    &self.config,
+                    connection.id,
+                    generation,
+                    tokens,
+                    &access,
+                    now,
+                )
+                .map_err(|error| store::Error::Inconsistent {
+                    row: connection.key.to_string(),
+                    what: format!("its access token fits no header: {error}"),
+                })
+            })
+            .map_err(|error| {
+                self.store_failed(&connection.key, &error);
+                Error::Store {
+                    key: connection.key.clone(),
+                    source: Arc::new(error),
+                }
+            })?;
+        entry.hold(Arc::new(held));
+        Ok(())
+    }
+
+    /// Offers a spooled renewal to the store. The connection as the store has it now, or `None` if it
+    /// is gone; the spool is rid of it in either case.
+    pub(super) async fn unspool(
+        &self,
+        spooled: &Arc<Spooled>,
+    ) -> Result<Option<Connection>, store::Error> {
+        let fence = spooled.fence();
+        let connection = match self.store.commit(&fence, spooled.renewed.clone()).await? {
+            Committed::Stored(connection) | Committed::Superseded(connection) => Some(*connection),
+            Committed::Gone => None,
+        };
+        if let Err(error) = self.spool.settle(spooled).await {
+            tracing::warn!(
+                provider = %fence.key.provider,
+                user = %fence.key.user,
+                error = &error as &dyn std::error::Error,
+                "a spooled renewal is stored, but its file could not be removed",
+            );
+        }
+        self.observer.spooled(self.spool.len());
+        tracing::info!(
+            provider = %fence.key.provider,
+            user = %fence.key.user,
+            generation = %spooled.generation(),
+            "a spooled renewal was taken by the store",
+        );
+        Ok(connection)
+    }
+
+    /// The connection of a spooled renewal was removed: its tokens are revoked, as nobody will use
+    /// them.
+    pub(super) async fn forget(&self, spooled: &Spooled) {
+        let fence = spooled.fence();
+        let tokens = &spooled.renewed.tokens;
+        let token = match self.vault.open_refresh(&fence.key, tokens) {
+            Ok(Some(refresh)) => Ok(refresh),
+            _ => self.vault.open_access(&fence.key, tokens),
+        };
+        if let (Some(provider), Ok(token)) = (self.providers.get(&fence.key.provider), token) {
+            self.revoke(provider, &token).await;
+        }
+    }
+
+    /// Keeps tokens that the store refused.
+    pub(super) async fn spool_renewal(&self, spooled: Spooled) {
+        let key = spooled.fence().key;
+        let put = self.spool.put(spooled).await;
+        self.observer.spooled(self.spool.len());
+        self.spooled.notify_one();
+        match put {
+            Ok(()) => tracing::warn!(
+                provider = %key.provider,
+                user = %key.user,
+                "the store refused new tokens: they are used from the spool until it takes them",
+            ),
+            Err(error) => tracing::error!(
+                provider = %key.provider,
+                user = %key.user,
+                error = &error as &dyn std::error::Error,
+                "neither store nor spool took new tokens: they are lost if this process ends now",
+            ),
+        }
+    }
+
+    /// Revokes tokens that nobody will use; best effort.
+    pub(super) async fn revoke(&self, provider: &SharedProvider, token: &Secret<String>) {
+        if let Err(error) = provider.revoke(token).await {
+            tracing::warn!(
+                provider = %provider.name(),
+                error = &error as &dyn std::error::Error,
+                "tokens of a connection that was removed meanwhile could not be revoked",
+            );
+        }
+    }
+
+    /// The log line and the metric of one call.
+    pub(super) fn tell_renewal(&self, renewal: &observer::Renewal<'_>, error: Option<&CallError>) {
+        self.observer.renewed(renewal);
+        let millis = u64::try_from(renewal.took.as_millis()).unwrap_or(u64::MAX);
+        let (key, from) = (renewal.key, renewal.from);
+        let outcome = renewal.outcome.as_str();
+        let redemption = match renewal.redemption {
+            store::Redemption::Standard => "standard",
+            store::Redemption::Force => "force",
+        };
+        match error {
+            None => tracing::info!(
+                provider = %key.provider, user = %key.user, redemption, outcome,
+                generation = %from.next(), duration_ms = millis, "renewal",
+            ),
+            Some(error) => tracing::warn!(
+                provider = %key.provider, user = %key.user, redemption, outcome,
+                generation = %from, duration_ms = millis,
+                error = error as &dyn std::error::Error, "renewal",
+            ),
+        }
+    }
+
+    pub(super) fn tell_needs_reauth(&self, key: &ConnectionKey, reason: ReauthReason) {
+        self.observer.needs_reauth(key, reason);
+        tracing::warn!(
+            provider = %key.provider, user = %key.user, reason = reason.as_str(),
+            "the user must connect again",
+        );
+    }
+
+    pub(super) fn store_failed(&self, key: &ConnectionKey, error: &store::Error) {
+        self.observer.store_failed();
+        tracing::warn!(
+            provider = %key.provider, user = %key.user,
+            error = error as &dyn std::error::Error, "the store failed",
+        );
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("connections", &self.cache.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request that waited for a renewal in vain still gets the old token, while that lives: nothing
+/// but its end makes it useless.
+fn or_whatever_lives(outcome: Outcome, entry: &Entry, need: Need) -> Outcome {
+    match (outcome, need) {
+        (Err(error), Need::Usable) => entry
+            .held()
+            .filter(|held| held.is_alive(Instant::now()))
+            .ok_or(error),
+        (outcome, _) => outcome,
+    }
+}
+
+// === impl Landing ===
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.0.land();
+    }
+}

@@ -1,0 +1,107 @@
+//! Background loops that keep memory and store in step.
+//!
+//! 1. [`changes`]: what another process wrote (a renewal, a reconnect, a removal) reaches memory by
+//!    the store's change feed. While the feed is down memory is used as it is; when it is back,
+//!    everything is looked at again.
+//! 2. [`unspool`]: renewals that the store refused are offered again, less and less often, until it
+//!    answers.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{engine::Engine, entry::Entry};
+use crate::base::backoff::Backoff;
+
+/// How long one question to the change feed waits for an answer.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Between questions to a store that fails.
+const RETRY: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(15),
+};
+
+/// Follows the store's changes for ever.
+pub(super) async fn changes(engine: Arc<Engine>) {
+    let mut cursor = None;
+    let mut failures = 0;
+    loop {
+        match engine.store.changes(cursor, WAIT).await {
+            Ok(changes) => {
+                let missed_some = cursor.is_none() || failures > 0;
+                (cursor, failures) = (Some(changes.cursor), 0);
+                match changes.keys {
+                    Some(keys) if !missed_some => {
+                        for entry in keys
+                            .iter()
+                            .filter_map(|key| engine.cache.find(&key.provider, key.user.as_str()))
+                        {
+                            look_again(&engine, &entry).await;
+                        }
+                    }
+                    _ => engine
+                        .cache
+                        .all()
+                        .iter()
+                        .for_each(|entry| entry.mark_stale()),
+                }
+                engine.changed.notify_waiters();
+            }
+            Err(error) => {
+                failures += 1;
+                engine.observer.store_failed();
+                if failures == 1 {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the store does not tell what changes; tokens in memory go on being used",
+                    );
+                }
+                sleep(RETRY.after(failures, &*engine.random)).await;
+            }
+        }
+    }
+}
+
+/// Brings an entry up to date, so that no request has to wait for it.
+async fn look_again(engine: &Engine, entry: &Entry) {
+    match engine.store.load(&entry.key).await {
+        Ok(Some(connection)) => {
+            // A failure was logged, and the next request that needs the token meets it again.
+            let _unreadable = engine.adopt(entry, &connection);
+            entry.unblock();
+        }
+        Ok(None) => entry.clear(),
+        Err(_) => entry.mark_stale(),
+    }
+}
+
+/// Empties the spool, whenever there is something in it, for ever.
+pub(super) async fn unspool(engine: Arc<Engine>) {
+    let mut failures = 0;
+    loop {
+        let waiting = engine.spool.all();
+        if waiting.is_empty() {
+            failures = 0;
+            engine.spooled.notified().await;
+            continue;
+        }
+        let mut refused = false;
+        for spooled in waiting {
+            match engine.unspool(&spooled).await {
+                Ok(Some(connection)) => {
+                    let entry = engine.cache.entry(&connection.key);
+                    let _unreadable = engine.adopt(&entry, &connection);
+                }
+                Ok(None) => engine.forget(&spooled).await,
+                Err(_) => refused = true,
+            }
+        }
+        if refused {
+            failures += 1;
+            sleep(RETRY.after(failures, &*engine.random)).await;
+        } else {
+            failures = 0;
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The room's front door: [`Tokens`].
+
+use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
+
+use sha2::{Digest, Sha256};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    Bearer, Config, Error, Lookup, Observer, TokenFuture, TokenSource,
+    cache::Cache,
+    engine::Engine,
+    follow,
+    held::{Need, Reason},
+    keep_alive,
+    misconfigured::Misconfigured,
+    renewal::account,
+    spool::Spool,
+    vault::{Plain, Vault},
+};
+use crate::{
+    base::{
+        clock::{SharedClock, Timestamp},
+        ids::{ConnectionId, ConnectionKey, Generation, ProviderName},
+        lifecycle::Lifecycle,
+        random::SharedRandom,
+        secret::Secret,
+    },
+    provider::{Account, SharedProvider},
+    store::{
+        self, Connection, Fence, NewConnection, ReauthReason, Saved, SharedStore, seal::KeyRing,
+    },
+};
+
+/// How many connections memory knows at most. What is evicted is read from the store again.
+const REMEMBERED: usize = 100_000;
+
+/// Hands out, renews and keeps tokens. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Tokens(Arc<Engine>);
+
+/// What [`Tokens`] is made of.
+#[expect(missing_debug_implementations, reason = "holds keys")]
+pub struct Parts {
+    /// When to renew.
+    pub config: Config,
+    /// Where connections are kept.
+    pub store: SharedStore,
+    /// Who renews them.
+    pub providers: Vec<SharedProvider>,
+    /// What they are sealed with.
+    pub keys: Arc<KeyRing>,
+    /// Where renewals wait that the store refuses.
+    pub spool_dir: PathBuf,
+    /// Tells the time.
+    pub clock: SharedClock,
+    /// Draws ids, nonces and jitter.
+    pub random: SharedRandom,
+    /// Runs renewals.
+    pub lifecycle: Lifecycle,
+    /// Hears what happens.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Why the room cannot open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The spool directory is there and cannot be read; it may hold the only copy of tokens.
+    #[error("the spool directory {dir} cannot be read")]
+    Spool {
+        /// Which directory.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A grant from outside: an import, or the end of a connect flow.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct Grant {
+    /// Whose it is.
+    pub key: ConnectionKey,
+    /// Who that is at the provider.
+    pub account: Account,
+    /// The tokens; `None` for a managed user whose first request mints them.
+    pub tokens: Option<GrantTokens>,
+    /// What was granted, space separated, if known.
+    pub scope: Option<String>,
+    /// Whether handing in the same grant again changes nothing, even after its tokens were rotated.
+    pub once: bool,
+}
+
+/// The tokens of a [`Grant`].
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct GrantTokens {
+    /// The access token.
+    pub access: Secret<String>,
+    /// The refresh token.
+    pub refresh: Option<Secret<String>>,
+    /// When the access token ends; `None` if that is not known.
+    pub expires_at: Option<Timestamp>,
+    /// When the refresh token ends, if it does.
+    pub refresh_expires_at: Option<Timestamp>,
+    /// When they were issued; `None` if that is not known.
+    pub issued_at: Option<Timestamp>,
+}
+
+/// What became of a removed connection's tokens at the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// The provider has revoked them.
+    Revoked,
+    /// The provider has no such call: they end by themselves.
+    NotOffered,
+    /// The call failed: they end by themselves, or when the user revokes them.
+    Failed,
+}
+
+/// How the room is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Providers that refuse this installation's credentials.
+    pub misconfigured: Vec<ProviderName>,
+    /// Renewals that wait for the store.
+    pub spooled: usize,
+    /// Connections in memory.
+    pub remembered: usize,
+}
+
+// === impl Tokens ===
+
+impl Tokens {
+    /// Opens the room and starts its background loops, which end when the drain begins. What the
+    /// spool holds is in use when this returns.
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let dir = parts.spool_dir;
+        let spool = match Spool::open(dir.clone()).await {
+            Ok(spool) => spool,
+            Err(source) => return Err(StartError::Spool { dir, source }),
+        };
+        parts.observer.spooled(spool.len());
+        let vault = Vault::new(
+            parts.keys,
+            Arc::clone(&parts.clock),
+            Arc::clone(&parts.random),
+        );
+        let engine = Arc::new(Engine {
+            config: parts.config,
+            store: parts.store,
+            providers: parts
+                .providers
+                .into_iter()
+                .map(|provider| (provider.name().clone(), provider))
+                .collect::<HashMap<_, _>>(),
+            vault,
+            cache: Cache::new(REMEMBERED),
+            spool,
+            misconfigured: Misconfigured::default(),
+            clock: parts.clock,
+            random: parts.random,
+            lifecycle: parts.lifecycle,
+            observer: parts.observer,
+            changed: Notify::new(),
+            spooled: Notify::new(),
+        });
+        let lifecycle = &engine.lifecycle;
+        lifecycle.spawn_until_drain(follow::changes(Arc::clone(&engine)));
+        lifecycle.spawn_until_drain(follow::unspool(Arc::clone(&engine)));
+        lifecycle.spawn_until_drain(keep_alive::sweep(Arc::clone(&engine)));
+        Ok(Self(engine))
+    }
+
+    /// The connection as stored.
+    pub async fn connection(&self, key: &ConnectionKey) -> Result<Option<Connection>, Error> {
+        self.knows(&key.provider)?;
+        self.0.store.load(key).await.map_err(|source| Error::Store {
+            key: key.clone(),
+            source: Arc::new(source),
+        })
+    }
+
+    /// A token newer than the present one, by force if so asked and the provider has it.
+    pub async fn refresh(&self, key: &ConnectionKey, force: bool) -> Result<Arc<Bearer>, Error> {
+        let Some(connection) = self.connection(key).await? else {
+            return Err(Error::NotConnected { key: key.clone() });
+        };
+        let in_memory = self.0.cache.find(&key.provider, key.user.as_str());
+        let held = in_memory
+            .and_then(|entry| entry.held())
+            .filter(|held| held.id == connection.id);
+        let newest = held.map_or(connection.generation, |held| {
+            held.generation().max(connection.generation)
+        });
+        let reason = if force {
+            Reason::AskedByForce
+        } else {
+            Reason::Asked
+        };
+        let held = self.0.obtain(key, Need::NewerThan(newest, reason)).await?;
+        Ok(Arc::clone(&held.bearer))
+    }
+
+    /// Stores grants, all or none. What was cached of these connections gives way at once.
+    pub async fn save(&self, grants: &[Grant]) -> Result<Vec<Saved>, store::Error> {
+        let batch = grants.iter().map(|grant| self.sealed(grant)).collect();
+        let saved = self.0.store.save(batch).await?;
+        for saved in &saved {
+            self.look_anew(&saved.connection().key);
+        }
+        Ok(saved)
+    }
+
+    /// Revokes the tokens of a connection and forgets it; `None` if there was none.
+    pub async fn disconnect(
+        &self,
+        key: &ConnectionKey,
+    ) -> Result<Option<Revocation>, store::Error> {
+        let Some(connection) = self.0.store.remove(key).await? else {
+            return Ok(None);
+        };
+        if let Some(entry) = self.0.cache.find(&key.provider, key.user.as_str()) {
+            entry.clear();
+        }
+        Ok(Some(self.revoke(&connection).await))
+    }
+
+    /// How the room is doing.
+    pub fn health(&self) -> Health {
+        Health {
+            misconfigured: self.0.misconfigured.names(),
+            spooled: self.0.spool.len(),
+            remembered: self.0.cache.len(),
+        }
+    }
+
+    async fn revoke(&self, connection: &Connection) -> Revocation {
+        let Some(provider) = self.0.providers.get(&connection.key.provider) else {
+            return Revocation::NotOffered;
+        };
+        let Some(tokens) = &connection.tokens else {
+            return Revocation::NotOffered;
+        };
+        let token = match self.0.vault.open_refresh(&connection.key, tokens) {
+            Ok(Some(refresh)) => Ok(refresh),
+            Ok(None) => self.0.vault.open_access(&connection.key, tokens),
+            Err(error) => Err(error),
+        };
+        let Ok(token) = token else {
+            return Revocation::Failed;
+        };
+        match provider.revoke(&token).await {
+            Ok(true) => Revocation::Revoked,
+            Ok(false) => Revocation::NotOffered,
+            Err(error) => {
+                tracing::warn!(
+                    provider = %connection.key.provider, user = %connection.key.user,
+                    error = &error as &dyn std::error::Error,
+                    "the tokens of a removed connection could not be revoked",
+                );
+                Revocation::Failed
+            }
+        }
+    }
+
+    fn knows(&self, provider: &ProviderName) -> Result<(), Error> {
+        if self.0.providers.contains_key(provider) {
+            Ok(())
+        } else {
+            Err(Error::UnknownProvider {
+                provider: provider.clone(),
+            })
+        }
+    }
+
+    /// Memory may differ from what was just written.
+    fn look_anew(&self, key: &ConnectionKey) {
+        if let Some(entry) = self.0.cache.find(&key.provider, key.user.as_str()) {
+            entry.mark_stale();
+        }
+    }
+
+    fn sealed(&self, grant: &Grant) -> NewConnection {
+        let now = self.0.clock.now();
+        let tokens = grant.tokens.as_ref().map(|tokens| {
+            let lifetime = self
+                .0
+                .providers
+                .get(&grant.key.provider)
+                .map_or(ASSUMED_LIFETIME, |provider| {
+                    provider.default_lifetime(&grant.account)
+                });
+            let plain = dated(
+                tokens,
+                grant.account.managed_user_id.is_some(),
+                lifetime,
+                now,
+            );
+            self.0.vault.seal(&grant.key, &plain)
+        });
+        NewConnection {
+            key: grant.key.clone(),
+            id: ConnectionId::random(&*self.0.random),
+            tokens,
+            external_id: grant.account.external_id.clone(),
+            organization: grant.account.organization.clone(),
+            managed_user_id: grant.account.managed_user_id,
+            scope: grant.scope.clone(),
+            fingerprint: grant.once.then(|| fingerprint(grant)),
+            at: now,
+        }
+    }
+}
+
+impl TokenSource for Tokens {
+    fn cached(&self, provider: &ProviderName, user: &str) -> Option<Arc<Bearer>> {
+        let entry = self.0.cache.find(provider, user)?;
+        let (bearer, due) = entry.usable(Instant::now())?;
+        if due {
+            self.0.renew_quietly(&entry);
+        }
+        self.0.observer.looked_up(provider, Lookup::Hit);
+        Some(bearer)
+    }
+
+    fn bearer(&self, key: ConnectionKey) -> TokenFuture {
+        self.ask(key, Need::Usable)
+    }
+
+    fn newer_than(&self, key: ConnectionKey, refused: Generation) -> TokenFuture {
+        self.ask(key, Need::NewerThan(refused, Reason::Refused))
+    }
+
+    fn account_gone(&self, key: ConnectionKey, generation: Generation) {
+        let engine = Arc::clone(&self.0);
+        drop(self.0.lifecycle.spawn(async move {
+            let Ok(Some(connection)) = engine.store.load(&key).await else {
+                return;
+            };
+            if connection.generation != generation {
+                return;
+            }
+            let (reason, since) = (ReauthReason::AccountGone, engine.clock.now());
+            let marked = engine
+                .store
+                .mark_needs_reauth(&Fence::of(&connection), reason, since)
+                .await;
+            if let Ok(store::Fenced::Written) = marked {
+                engine.tell_needs_reauth(&key, reason);
+            }
+        }));
+    }
+}
+
+impl Tokens {
+    fn ask(&self, key: ConnectionKey, need: Need) -> TokenFuture {
+        let engine = Arc::clone(&self.0);
+        Box::pin(async move {
+            let outcome = engine.obtain(&key, need).await;
+            let lookup = if outcome.is_ok() {
+                Lookup::Waited
+            } else {
+                Lookup::Failed
+            };
+            // A name that is not configured must not become a label.
+            if engine.providers.contains_key(&key.provider) {
+                engine.observer.looked_up(&key.provider, lookup);
+            }
+            let held = outcome?;
+            if held.is_due(Instant::now()) {
+                engine.renew_quietly(&engine.cache.entry(&key));
+            }
+            Ok(Arc::clone(&held.bearer))
+        })
+    }
+
+    /// Who the connection is at its provider.
+    pub fn account(connection: &Connection) -> Account {
+        account(connection)
+    }
+}
+
+/// What a provider that is not configured is taken to give.
+const ASSUMED_LIFETIME: Duration = Duration::from_mins(30);
+
+/// Gives tokens from outside the times they lack.
+///
+/// Without an end, the access token's own `exp` counts, if it is a JWT. Failing that, tokens that can
+/// be renewed are taken for ended, so that the first use renews them; others for issued just now.
+/// Without a beginning, the usual lifetime before the end is taken for it.
+fn dated(tokens: &GrantTokens, managed: bool, lifetime: Duration, now: Timestamp) -> Plain<'_> {
+    let end = tokens
+        .expires_at
+        .or_else(|| crate::provider::jwt_expiry(&tokens.access));
+    let renewable = tokens.refresh.is_some() || managed;
+    let access_expires_at = match end {
+        Some(end) => end,
+        None if renewable => now,
+        None => now.saturating_add(lifetime),
+    };
+    Plain {
+        access: &tokens.access,
+        refresh: tokens.refresh.as_ref(),
+        renewed_at: tokens
+            .issued_at
+            .unwrap_or_else(|| access_expires_at.saturating_sub(lifetime).min(now)),
+        access_expires_at,
+        refresh_expires_at: tokens.refresh_expires_at,
+    }
+}
+
+/// A digest by which the same grant is recognised. The tokens in it are random enough not to be
+/// guessed from it.
+fn fingerprint(grant: &Grant) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    let mut part = |text: &str| {
+        digest.update((text.len() as u64).to_be_bytes());
+        digest.update(text);
+    };
+    part("daypass grant 1");
+    part(&grant.key.to_string());
+    if let Some(tokens) = &grant.tokens {
+        part(tokens.access.danger_expose());
+        part(
+            tokens
+                .refresh
+                .as_ref()
+                .map_or("", |refresh| refresh.danger_expose()),
+        );
+    }
+    if let Some(id) = grant.account.managed_user_id {
+        part(&id.to_string());
+    }
+    digest.finalize().into()
+}

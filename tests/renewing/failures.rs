@@ -1,0 +1,268 @@
+//! What each way of failing means, and what it must not mean.
+
+use std::time::Duration;
+
+use daypass::{
+    store::{ReauthReason, Status},
+    token::Error,
+};
+use tokio::time::{advance, sleep};
+
+use crate::{
+    scripted_provider::{Call, Trick},
+    world::{HOUR, MINUTE, World, secs, settle},
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_grant_is_noticed_once_and_never_sent_again() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.revoke_everything();
+    for _ in 0..200 {
+        let outcome = sidecar.bearer(&key).await;
+        assert!(
+            matches!(
+                outcome,
+                Err(Error::NeedsReauth {
+                    reason: ReauthReason::GrantRefused,
+                    ..
+                })
+            ),
+            "{outcome:?}"
+        );
+        sleep(MINUTE).await;
+    }
+    assert_eq!(world.provider.renewals(), 1);
+    assert_eq!(
+        *sidecar.heard.needs_reauth.lock(),
+        [ReauthReason::GrantRefused]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_grant_with_a_live_token_serves_until_the_token_ends() {
+    let world = World::new();
+    let key = world.connect("u1", secs(250)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.revoke_everything();
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-0");
+    settle().await;
+    assert!(matches!(
+        world.stored(&key).await.status,
+        Status::NeedsReauth { .. }
+    ));
+    advance(secs(200)).await;
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-0");
+    advance(secs(60)).await;
+    assert!(matches!(
+        sidecar.bearer(&key).await,
+        Err(Error::NeedsReauth { .. })
+    ));
+    assert_eq!(world.provider.renewals(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconnect_ends_a_dead_grant_and_a_cooldown_on_every_sidecar() {
+    for trick in [None, Some(Trick::ServerError)] {
+        let world = World::new();
+        let key = world.connect("u1", secs(0)).await;
+        let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+        match trick {
+            None => world.provider.revoke_everything(),
+            always => world.provider.always(always),
+        }
+        assert!(one.bearer(&key).await.is_err());
+        assert!(two.bearer(&key).await.is_err());
+        world.grant("u1", "new", Some(HOUR), true).await;
+        settle().await;
+        assert_eq!(one.bearer(&key).await.unwrap(), "access-new");
+        assert_eq!(two.bearer(&key).await.unwrap(), "access-new");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_is_nobodys_grant() {
+    let world = World::new();
+    let keys = [
+        world.connect("u1", secs(0)).await,
+        world.connect("u2", secs(0)).await,
+    ];
+    let sidecar = world.sidecar(1).await;
+    world.provider.always(Some(Trick::RefuseClient));
+    for key in &keys {
+        let outcome = sidecar.bearer(key).await;
+        assert!(
+            matches!(outcome, Err(Error::Misconfigured { .. })),
+            "{outcome:?}"
+        );
+        assert_eq!(world.stored(key).await.status, Status::Active);
+        assert_eq!(world.stored(key).await.intent, None);
+    }
+    assert_eq!(
+        world.provider.renewals(),
+        1,
+        "one user's answer counts for all"
+    );
+    assert_eq!(sidecar.tokens.health().misconfigured.len(), 1);
+
+    world.provider.always(None);
+    sleep(secs(10)).await;
+    assert_eq!(sidecar.bearer(&keys[0]).await.unwrap(), "access-1");
+    assert!(sidecar.tokens.health().misconfigured.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_in_a_row_are_tried_less_and_less_often_and_end_at_once() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.always(Some(Trick::ServerError));
+    for _ in 0..600 {
+        assert!(sidecar.bearer(&key).await.is_err());
+        sleep(secs(1)).await;
+    }
+    let tries = world.provider.renewals();
+    assert!((5..=12).contains(&tries), "{tries} tries in ten minutes");
+    world.provider.always(None);
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+    assert_eq!(world.stored(&key).await.cooldown, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_was_never_reached_has_spent_nothing() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.trick(Trick::Unreachable);
+    assert!(matches!(
+        sidecar.bearer(&key).await,
+        Err(Error::RefreshFailed { .. })
+    ));
+    assert_eq!(world.stored(&key).await.intent, None);
+    sleep(secs(5)).await;
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_of_years_is_clamped() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world
+        .provider
+        .trick(Trick::RateLimit(Some(Duration::from_hours(24 * 365 * 31))));
+    match sidecar.bearer(&key).await {
+        Err(Error::RefreshFailed { retry_after, .. }) => {
+            assert_eq!(retry_after, Duration::from_mins(5));
+        }
+        other => panic!("{other:?}"),
+    }
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wandering_token_url_disconnects_nobody() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.trick(Trick::NotFound);
+    assert!(matches!(
+        sidecar.bearer(&key).await,
+        Err(Error::RefreshFailed { .. })
+    ));
+    sleep(secs(5)).await;
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_refresh_token_keeps_the_old_one() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.trick(Trick::OmitRefreshToken);
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+    sidecar.tokens.refresh(&key, false).await.unwrap();
+    let again = Call::Refresh("refresh-0".into());
+    assert_eq!(world.provider.calls(), [again.clone(), again]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_lifetime_gets_a_conservative_one() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.trick(Trick::OmitExpiry);
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+    advance(Duration::from_mins(26)).await;
+    sidecar.bearer(&key).await.unwrap();
+    settle().await;
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_is_never_handed_out_while_the_provider_is_down() {
+    let world = World::new();
+    let key = world.connect("u1", secs(100)).await;
+    let sidecar = world.sidecar(1).await;
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-0");
+    world.provider.always(Some(Trick::ServerError));
+    advance(secs(101)).await;
+    for _ in 0..20 {
+        assert!(matches!(
+            sidecar.bearer(&key).await,
+            Err(Error::RefreshFailed { .. })
+        ));
+        sleep(secs(7)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_ended_without_a_refresh_token_needs_its_user() {
+    let world = World::new();
+    let key = world.grant("u1", "0", Some(secs(0)), false).await;
+    let sidecar = world.sidecar(1).await;
+    let outcome = sidecar.bearer(&key).await;
+    assert!(
+        matches!(
+            outcome,
+            Err(Error::NeedsReauth {
+                reason: ReauthReason::NoRefreshToken,
+                ..
+            })
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(world.provider.renewals(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_never_connected_is_told_apart_from_one_who_must_reconnect() {
+    let world = World::new();
+    let sidecar = world.sidecar(1).await;
+    let outcome = sidecar.bearer(&world.key("stranger")).await;
+    assert!(
+        matches!(outcome, Err(Error::NotConnected { .. })),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_managed_user_known_by_id_alone_gets_tokens_on_the_first_request() {
+    let world = World::managed();
+    let key = world.key("u1");
+    let grant = daypass::token::Grant {
+        key: key.clone(),
+        account: world.account(),
+        tokens: None,
+        scope: None,
+        once: true,
+    };
+    world.save(grant).await;
+    let sidecar = world.sidecar(1).await;
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+    assert_eq!(world.provider.calls(), [Call::Force(77)]);
+    assert_eq!(world.stored(&key).await.generation.get(), 1);
+}

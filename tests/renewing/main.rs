@@ -1,0 +1,21 @@
+//! The rules of renewing, on the real engine with a store in memory, a scripted provider, and time
+//! that stands still until a test moves it. Every test drives one or more sidecars on one store.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that meets the unexpected must fail loudly, and callers are tasks of the test itself"
+)]
+
+mod memory_store;
+mod scripted_provider;
+mod world;
+
+mod background;
+mod crash_and_spool;
+mod failures;
+mod refused_tokens;
+mod sharing;
+mod siblings;
