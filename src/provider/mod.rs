@@ -23,8 +23,15 @@ use crate::base::{ids::ProviderName, secret::Secret};
 mod api_base;
 pub mod calcom;
 pub mod calendly;
+mod call;
+mod minted;
+mod refusal;
+#[cfg(test)]
+mod scripted;
+mod wait;
 
 pub use api_base::{ApiBase, InvalidApiBase, secure_url};
+pub use call::{Calls, SetupError};
 
 /// Which service a configured provider is an instance of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,12 +180,13 @@ pub enum CallError {
         /// The provider's error code.
         code: String,
     },
-    /// The call cannot be made because a setting is missing: a fault of the configuration.
-    #[error("{provider} has no {setting}")]
+    /// The call cannot be made because a setting is missing or cannot be sent (a secret with a line
+    /// break in it): a fault of the configuration.
+    #[error("{provider} has no usable {setting}")]
     NotConfigured {
         /// Whose call it was.
         provider: ProviderName,
-        /// The missing key.
+        /// The key, as in the provider's table; or the call that the provider does not have.
         setting: &'static str,
     },
     /// Too many calls. Transient.
