@@ -32,6 +32,7 @@ mod wait;
 
 pub use api_base::{ApiBase, InvalidApiBase, secure_url};
 pub use call::{Calls, SetupError};
+pub use minted::jwt_expiry;
 
 /// Which service a configured provider is an instance of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

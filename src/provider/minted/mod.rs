@@ -174,11 +174,25 @@ impl Claims {
     /// §4.1.4, `expiresAt` is what Cal.com's managed tokens carry in its stead (Cal.com, token
     /// endpoints).
     fn lifetime(&self, at: Timestamp, max: Duration) -> Option<Duration> {
-        let time = |name: &str| Some(millis(number(self.0.get(name)?)?));
-        let end = time("exp").or_else(|| time("expiresAt"))?;
-        let start = time("iat").unwrap_or(at.as_millis());
-        sensible(end.checked_sub(start)?, max)
+        let start = self.time("iat").unwrap_or(at.as_millis());
+        sensible(self.end()?.checked_sub(start)?, max)
     }
+
+    fn end(&self) -> Option<i64> {
+        self.time("exp").or_else(|| self.time("expiresAt"))
+    }
+
+    /// In milliseconds since the Unix epoch.
+    fn time(&self, name: &str) -> Option<i64> {
+        Some(millis(number(self.0.get(name)?)?))
+    }
+}
+
+/// When a token says that it ends, if it is a JWT; for tokens that came without their times.
+pub fn jwt_expiry(token: &Secret<String>) -> Option<Timestamp> {
+    Claims::of(token.danger_expose())?
+        .end()
+        .map(Timestamp::from_millis)
 }
 
 #[cfg(test)]
