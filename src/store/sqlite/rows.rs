@@ -22,7 +22,7 @@ macro_rules! columns {
          access_expires_at, refresh_expires_at, external_id, organization, managed_user_id, scope, \
          intent_owner, intent_redemption, intent_attempts, intent_at, before_owner, \
          before_redemption, before_at, cooldown_until, cooldown_failures, forced_at, created_at, \
-         updated_at, fingerprint"
+         updated_at, fingerprint, needs_reauth"
     };
 }
 
@@ -39,7 +39,7 @@ const PUT: &str = concat!(
     "INSERT OR REPLACE INTO connections (",
     columns!(),
     ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)"
+     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)"
 );
 
 /// A row: the connection and what only this backend needs to know of it.
@@ -155,6 +155,7 @@ impl Stored {
             c.created_at.as_millis(),
             c.updated_at.as_millis(),
             self.fingerprint.as_ref().map(<[u8; 32]>::as_slice),
+            c.status != Status::Active,
         ])?;
         Ok(())
     }

@@ -30,7 +30,8 @@ CREATE TABLE connections (
     updated_at         INTEGER NOT NULL,
     -- Digest of what was last handed in from outside.
     fingerprint        BLOB,
-    needs_reauth       INTEGER GENERATED ALWAYS AS (reauth_reason IS NOT NULL) STORED,
+    -- Written out, not generated: SQLite does not answer from an index on a generated column.
+    needs_reauth       INTEGER NOT NULL CHECK (needs_reauth = (reauth_reason IS NOT NULL)),
     PRIMARY KEY (provider, user),
     CHECK ((reauth_reason IS NULL) = (reauth_since IS NULL)),
     CHECK ((access IS NULL) = (renewed_at IS NULL)),
