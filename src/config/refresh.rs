@@ -1,0 +1,49 @@
+//! `[refresh]`: when to renew, and how patiently.
+
+use std::time::Duration;
+
+use super::section::Section;
+use crate::token::Config;
+
+pub(super) fn read(section: &Section<'_>) -> Option<Config> {
+    // A twelfth of Cal.com's shortest token: the renewal is over long before anyone waits for it.
+    let buffer = section.duration("buffer", "5m");
+    // A token must outlive the request that carries it.
+    let min_validity = section.duration("min_validity", "30s");
+    let timeout = section.duration("timeout", "10s");
+    // Three token calls: long enough to survive a slow one, short enough to take over from the dead.
+    let lease_ttl = section.duration("lease_ttl", "30s");
+    let cooldown = section.duration("cooldown", "5s");
+    let cooldown_max = section.duration("cooldown_max", "5m");
+    // Each force refresh kills every other holder's token; more often than this is a fight.
+    let force_interval = section.duration("force_interval", "60s");
+    // Cal.com's refresh tokens die after 30 days without use.
+    let keep_alive = section.duration("keep_alive", "7d");
+    let shorter = |(key, value): Setting, (bound_key, bound): Setting| {
+        if let (Some(value), Some(bound)) = (value, bound)
+            && value >= bound
+        {
+            section.problem(key, format!("must be shorter than refresh.{bound_key}"));
+        }
+    };
+    shorter(("min_validity", min_validity), ("buffer", buffer));
+    shorter(("timeout", timeout), ("lease_ttl", lease_ttl));
+    if let (Some(first), Some(max)) = (cooldown, cooldown_max)
+        && first > max
+    {
+        section.problem("cooldown", "must not be longer than refresh.cooldown_max");
+    }
+    Some(Config {
+        buffer: buffer?,
+        min_validity: min_validity?,
+        timeout: timeout?,
+        lease_ttl: lease_ttl?,
+        cooldown: cooldown?,
+        cooldown_max: cooldown_max?,
+        force_interval: force_interval?,
+        keep_alive: keep_alive?,
+    })
+}
+
+/// A key and its value, if it has a usable one.
+type Setting = (&'static str, Option<Duration>);

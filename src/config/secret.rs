@@ -1,0 +1,225 @@
+//! Secrets: given directly, or as a file that is read again when it changes.
+//!
+//! 1. Every secret `x` has a twin `x_file`. Both in one layer is a problem: nobody could tell which
+//!    one is meant. In different layers the higher one wins, as with every key.
+//! 2. The line end that editors leave at the end of a file is not part of the secret.
+//! 3. Files are read again by path every few seconds and compared by content. Kubernetes swaps a
+//!    symlink above a mounted file, which the file's own times and inode do not show.
+//! 4. A changed file whose content is not usable leaves the secret as it was, and is logged once.
+
+use std::{
+    fs, io, mem,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use super::section::{Found, Section};
+use crate::base::{
+    lifecycle::Lifecycle,
+    secret::{ReloadableSecret, Secret},
+};
+
+/// How often the files are read. Kubelet itself takes a minute to bring a change; a few small reads
+/// cost nothing.
+const RELOAD_EVERY: Duration = Duration::from_secs(5);
+
+/// Says what is wrong with the text of a secret.
+pub(super) type Check = fn(&str) -> Result<(), &'static str>;
+
+/// The secrets that came from files.
+#[derive(Clone, Default)]
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct WatchedSecrets(Vec<Watched>);
+
+#[derive(Clone)]
+struct Watched {
+    key: String,
+    path: PathBuf,
+    secret: ReloadableSecret,
+    check: Check,
+    complained: bool,
+}
+
+/// A usable secret is one that fits into a header, which is where most of them go.
+pub(super) fn visible(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        Err("is empty")
+    } else if text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    {
+        Ok(())
+    } else {
+        Err("may only have visible ASCII characters, on one line")
+    }
+}
+
+// === impl Section ===
+
+impl Section<'_> {
+    /// A secret, if it or its file is given.
+    pub(super) fn secret(&self, key: &str, check: Check) -> Option<ReloadableSecret> {
+        let file_key = format!("{key}_file");
+        self.declare(key, "secret", None);
+        self.declare(&file_key, "path", None);
+        match (self.find(key), self.find(&file_key)) {
+            (Some(direct), Some(file)) if direct.layer == file.layer => {
+                self.problem(key, format!("is given twice: here and as {file_key}"));
+                None
+            }
+            (Some(direct), Some(file)) if direct.layer < file.layer => {
+                self.secret_file(&file_key, &file, check)
+            }
+            (Some(direct), _) => self.direct_secret(key, &direct, check),
+            (None, Some(file)) => self.secret_file(&file_key, &file, check),
+            (None, None) => None,
+        }
+    }
+
+    fn direct_secret(
+        &self,
+        key: &str,
+        found: &Found<'_>,
+        check: Check,
+    ) -> Option<ReloadableSecret> {
+        let Some(text) = found.value.text() else {
+            self.problem(key, format!("expected text, found {}", found.value.kind()));
+            return None;
+        };
+        match check(text) {
+            Ok(()) => Some(ReloadableSecret::new(Secret::new(text.to_owned()))),
+            Err(fault) => {
+                self.problem(key, fault);
+                None
+            }
+        }
+    }
+
+    fn secret_file(&self, key: &str, found: &Found<'_>, check: Check) -> Option<ReloadableSecret> {
+        let text = self.read_secret_file(key, found)?;
+        let path = PathBuf::from(found.value.text()?);
+        if let Err(fault) = check(&text) {
+            self.problem(key, format!("the content of {} {fault}", path.display()));
+            return None;
+        }
+        let secret = ReloadableSecret::new(to_secret(text));
+        self.context().watch(|watched| {
+            watched.0.push(Watched {
+                key: self.path_of(key),
+                path,
+                secret: secret.clone(),
+                check,
+                complained: false,
+            });
+        });
+        Some(secret)
+    }
+
+    /// The content of the file that `key` names; reports why if there is none.
+    pub(super) fn read_secret_file(
+        &self,
+        key: &str,
+        found: &Found<'_>,
+    ) -> Option<Zeroizing<String>> {
+        let Some(path) = found.value.text().map(Path::new) else {
+            self.problem(
+                key,
+                format!("expected a path, found {}", found.value.kind()),
+            );
+            return None;
+        };
+        match read(path) {
+            Ok(text) => {
+                if is_world_readable(path) {
+                    let message = format!("every user of this machine can read {}", path.display());
+                    self.warning(key, message);
+                }
+                Some(text)
+            }
+            Err(error) => {
+                self.problem(key, format!("{} cannot be read: {error}", path.display()));
+                None
+            }
+        }
+    }
+}
+
+// === impl WatchedSecrets ===
+
+impl WatchedSecrets {
+    /// Keeps the secrets true to their files, until the drain begins.
+    pub fn watch(mut self, lifecycle: &Lifecycle) {
+        if self.0.is_empty() {
+            return;
+        }
+        lifecycle.spawn_until_drain(async move {
+            loop {
+                sleep(RELOAD_EVERY).await;
+                self.reload().await;
+            }
+        });
+    }
+
+    pub(super) async fn reload(&mut self) {
+        for watched in &mut self.0 {
+            let content = tokio::fs::read_to_string(&watched.path).await;
+            watched.take(content.map(|text| trimmed(Zeroizing::new(text))));
+        }
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn take(&mut self, content: io::Result<Zeroizing<String>>) {
+        let path = self.path.display();
+        let fault = match content {
+            Ok(text) => match (self.check)(&text) {
+                Ok(()) => {
+                    let secret = to_secret(text);
+                    if secret != *self.secret.current() {
+                        self.secret.replace(secret);
+                        info!(config.key = self.key, %path, "secret changed; the new one is in use");
+                    }
+                    self.complained = false;
+                    return;
+                }
+                Err(fault) => fault.to_owned(),
+            },
+            Err(error) => error.to_string(),
+        };
+        if !mem::replace(&mut self.complained, true) {
+            warn!(config.key = self.key, %path, fault, "secret file not usable; the old secret stays");
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Zeroizing<String>> {
+    Ok(trimmed(Zeroizing::new(fs::read_to_string(path)?)))
+}
+
+fn trimmed(mut text: Zeroizing<String>) -> Zeroizing<String> {
+    let length = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(length);
+    text
+}
+
+fn to_secret(mut text: Zeroizing<String>) -> Secret<String> {
+    Secret::new(mem::take(&mut *text))
+}
+
+#[cfg(unix)]
+fn is_world_readable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+const fn is_world_readable(_: &Path) -> bool {
+    false
+}

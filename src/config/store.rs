@@ -1,0 +1,86 @@
+//! `[store]`: where connections are kept.
+//!
+//! `DATABASE_URL` and `REDIS_URL` often belong to the app beside us, so they count for less than
+//! `store.url`: where they name something this version cannot use, they are passed over, with a
+//! warning.
+
+use std::path::{Path, PathBuf};
+
+use super::{problem::Origin, section::Section};
+use crate::store::{Backend, Config};
+
+/// The variables that apps already use, in order.
+const FALLBACKS: [&str; 2] = ["DATABASE_URL", "REDIS_URL"];
+
+/// In the working directory: where a first try on a laptop expects it.
+const DEFAULT_URL: &str = "sqlite:daypass.db";
+
+/// The spool's name, next to the database.
+const SPOOL: &str = "daypass-spool";
+
+pub(super) fn read(section: &Section<'_>) -> Option<Config> {
+    let backend = match section.find("url") {
+        Some(_) => section.text("url", DEFAULT_URL, parse),
+        None => fallback(section).or_else(|| section.text("url", DEFAULT_URL, parse)),
+    };
+    if section.find("url").is_none() {
+        section.declare("url", "text", Some(DEFAULT_URL));
+    }
+    let spool_dir = section.text("spool_dir", SPOOL, |text| match text {
+        "" => Err("is empty".to_owned()),
+        text => Ok(PathBuf::from(text)),
+    });
+    let Backend::Sqlite { path } = backend.as_ref()?;
+    let spool_dir = match section.find("spool_dir") {
+        Some(_) => spool_dir?,
+        None => path.with_file_name(SPOOL),
+    };
+    Some(Config {
+        backend: backend?,
+        spool_dir,
+    })
+}
+
+fn fallback(section: &Section<'_>) -> Option<Backend> {
+    for variable in FALLBACKS {
+        let Some(text) = section.context().environment.get(variable) else {
+            continue;
+        };
+        match parse(text) {
+            Ok(backend) => return Some(backend),
+            Err(_) => section.context().warning(
+                Origin::Environment { variable: variable.to_owned() },
+                "store.url",
+                format!("names no SQLite database, and this version has no other store: {DEFAULT_URL} is used; set store.url to say so yourself"),
+            ),
+        }
+    }
+    None
+}
+
+fn parse(text: &str) -> Result<Backend, String> {
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return Err(
+            "expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\"".to_owned(),
+        );
+    };
+    if scheme != "sqlite" {
+        return Err(
+            "this version has only SQLite: expected \"sqlite:\" and the path of a file".to_owned(),
+        );
+    }
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    if Path::new(path).file_name().is_none() || path.ends_with('/') {
+        return Err("\"sqlite:\" must be followed by the path of a file".to_owned());
+    }
+    if path.starts_with(':') || path.contains('?') {
+        return Err(
+            "expected the path of a file: databases in memory and URL options are not supported, \
+             for tokens must survive a restart"
+                .to_owned(),
+        );
+    }
+    Ok(Backend::Sqlite {
+        path: PathBuf::from(path),
+    })
+}

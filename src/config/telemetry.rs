@@ -1,0 +1,45 @@
+//! `[telemetry]`: what is logged, and how.
+
+use tracing_subscriber::EnvFilter;
+
+use super::{read::one_of, section::Section};
+use crate::telemetry::{Config, LogFormat};
+
+/// The levels, which are also the simplest directives.
+const LEVELS: [(&str, ()); 6] = [
+    ("off", ()),
+    ("error", ()),
+    ("warn", ()),
+    ("info", ()),
+    ("debug", ()),
+    ("trace", ()),
+];
+
+pub(super) fn read(section: &Section<'_>) -> Option<Config> {
+    let log = section.text("log", "info", directives);
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let log_format = section.choice("log_format", "text", &formats);
+    let otlp_endpoint = section.optional_url("otlp_endpoint");
+    if otlp_endpoint.is_some() {
+        section.warning(
+            "otlp_endpoint",
+            "this version sends no traces: the setting changes nothing",
+        );
+    }
+    Some(Config {
+        log: log?,
+        log_format: log_format?,
+        otlp_endpoint,
+    })
+}
+
+fn directives(text: &str) -> Result<String, String> {
+    // A single word that is no level would be taken for the name of a target: `inof` logs nothing.
+    if text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        one_of(text.to_ascii_lowercase().as_str(), &LEVELS)?;
+    }
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("expected a level such as \"info\", or directives such as \"info,daypass::token=debug\"".to_owned()),
+    }
+}
