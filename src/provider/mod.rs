@@ -56,6 +56,9 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
     fn api_base(&self) -> &ApiBase;
 
     /// Whether an API answer means that the token was refused, as far as its head tells.
+    ///
+    /// The words of a compressed answer cannot be read: whoever forwards requests asks the provider
+    /// for no content coding, or gets a guess by status.
     fn judge(&self, status: StatusCode, headers: &HeaderMap) -> Judgement;
 
     /// Decides what [`Provider::judge`] left open, from the first bytes of the body.

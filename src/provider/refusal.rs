@@ -1,10 +1,11 @@
 //! Reads an OAuth error answer: was it the grant that was refused, or the client?
 //!
-//! RFC 6749 §5.2: 400 or 401 with a flat `{error, error_description}`. The words on the wire are only
-//! compared, never kept: every code that ends up in a [`CallError`] is written here.
+//! RFC 6749 §5.2: 400 or 401 with a flat `{error, error_description}`. The words on the wire are
+//! only compared, never kept: every code that ends up in a [`CallError`] is written here.
 //!
 //! 1. `invalid_grant` is final for this user's token and for nothing else.
-//! 2. `invalid_client` and `unauthorized_client` are the configuration's fault, whoever's token was sent.
+//! 2. `invalid_client` and `unauthorized_client` are the configuration's fault, whoever's token was
+//!    sent.
 //! 3. Everything else refuses nobody: a page of HTML, `invalid_request`, 404.
 
 use http::StatusCode;

@@ -1,4 +1,5 @@
-//! A provider that plays a script, for tests: one connection for each play, and a record of what came.
+//! A provider that plays a script, for tests: one connection for each play, and a record of what
+//! came.
 
 use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,10 +1,10 @@
 //! The times in the head of an answer: when it was given, and how long to stay away after a 429.
 //!
-//! 1. `Retry-After` goes first, as seconds or as a date (RFC 9110 §10.2.3); a date is measured against
-//!    the answer's own `Date`, so that our clock does not matter.
-//! 2. Without one, the reset headers: seconds left at both providers (Calendly, rate limits; Cal.com,
-//!    throttler guard). One page about Cal.com says Unix time, so a number too large for a wait is
-//!    taken for one.
+//! 1. `Retry-After` goes first, as seconds or as a date (RFC 9110 §10.2.3); a date is measured
+//!    against the answer's own `Date`, so that our clock does not matter.
+//! 2. Without one, the reset headers: seconds left at both providers (Calendly, rate limits;
+//!    Cal.com, throttler guard). One page about Cal.com says Unix time, so a number too large for a
+//!    wait is taken for one.
 //! 3. Nothing is clamped here: how long to obey is for the caller to decide.
 
 use std::time::Duration;

@@ -1,13 +1,14 @@
 //! Tokens of managed users, whom a platform client created and whom its secret can mint tokens for.
 //!
-//! 1. The client shows itself by headers: the secret, and its id so that calls are counted per client
-//!    and not per address (Cal.com, limits).
-//! 2. A spent refresh token has two faces, by how close the race was: 400 `Invalid refresh token` or
-//!    404 `NOT_FOUND` (Cal.com, rotation). Both are final for the token; force refresh is the way out.
+//! 1. The client shows itself by headers: the secret, and its id so that calls are counted per
+//!    client and not per address (Cal.com, limits).
+//! 2. A spent refresh token has two faces, by how close the race was: 400 `Invalid refresh token`
+//!    or 404 `NOT_FOUND` (Cal.com, rotation). Both are final for the token; force refresh is the
+//!    way out.
 //! 3. A 404 in other words, as from a route that does not exist, refuses nobody.
 //!
-//! The provider tells these causes apart only by text, which is compared and never kept (Cal.com, token
-//! endpoints, errors).
+//! The provider tells these causes apart only by text, which is compared and never kept (Cal.com,
+//! token endpoints, errors).
 
 use http::{HeaderValue, StatusCode};
 use reqwest::RequestBuilder;
@@ -39,8 +40,8 @@ impl Calcom {
         self.mint(user, request).await
     }
 
-    /// `POST /v2/oauth-clients/{clientId}/users/{userId}/force-refresh`; every earlier token of the user
-    /// dies.
+    /// `POST /v2/oauth-clients/{clientId}/users/{userId}/force-refresh`; every earlier token of the
+    /// user dies.
     pub(super) async fn force_managed(&self, user: i64) -> Result<Minted, CallError> {
         let id = user.to_string();
         let request = self.platform_call(|client| {

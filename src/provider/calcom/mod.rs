@@ -1,7 +1,7 @@
 //! Cal.com: two families of tokens behind one API.
 //!
-//! 1. A connection with a `managed_user_id` is a *managed* one: [`managed`]. Every other one was made by
-//!    its user's consent: [`oauth`]. The family is never guessed from the look of a token.
+//! 1. A connection with a `managed_user_id` is a *managed* one: [`managed`]. Every other one was
+//!    made by its user's consent: [`oauth`]. The family is never guessed from the look of a token.
 //! 2. Whether an answer refuses the token is read from its status and, for 401 and 403, from its
 //!    message: [`judge`].
 //! 3. Only managed connections can be forced: only there does the client's secret mint a pair.
@@ -57,8 +57,8 @@ const MANAGED_LIFETIME: Duration = Duration::from_mins(55);
 /// older servers.
 const OAUTH_LIFETIME: Duration = Duration::from_mins(25);
 
-/// Calls from one address without a bearer token are limited to 120 a minute (Cal.com, limits); what is
-/// left over is for requests that wait.
+/// Calls from one address without a bearer token are limited to 120 a minute (Cal.com, limits);
+/// what is left over is for requests that wait.
 const BACKGROUND_CALLS_PER_MINUTE: u32 = 90;
 
 /// A configured Cal.com.

@@ -1,9 +1,10 @@
 //! Tokens by a user's consent: OAuth 2.0 as Cal.com speaks it.
 //!
 //! 1. The body holds exactly the documented fields, for one more is refused (Cal.com, OAuth2
-//!    controller). It is urlencoded, which the older endpoints insist on and the current one takes too.
-//! 2. A client with a secret shows it in the body; one without is public. Configuration decides, and
-//!    there is no second try another way, which would redeem the token twice.
+//!    controller). It is urlencoded, which the older endpoints insist on and the current one takes
+//!    too.
+//! 2. A client with a secret shows it in the body; one without is public. Configuration decides,
+//!    and there is no second try another way, which would redeem the token twice.
 //! 3. The token names its user, so the account is known without a call.
 
 use super::Calcom;

@@ -1,10 +1,10 @@
 //! Calendly.
 //!
-//! 1. 401 is the only answer that refuses a token; the text beside it is not to be relied on (Calendly,
-//!    how API calls fail).
+//! 1. 401 is the only answer that refuses a token; the text beside it is not to be relied on
+//!    (Calendly, how API calls fail).
 //! 2. A refresh token is redeemed once: `invalid_grant` is final, and nothing can be forced.
-//! 3. The client shows itself by HTTP Basic at the token endpoint and by form fields at the revocation
-//!    endpoint, as documented for each, never by both (Calendly, client authentication).
+//! 3. The client shows itself by HTTP Basic at the token endpoint and by form fields at the
+//!    revocation endpoint, as documented for each, never by both (Calendly, client authentication).
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -38,7 +38,8 @@ pub struct Config {
     pub client_secret: Option<ReloadableSecret>,
     /// The registered redirect URI; default `{ingress.public_url}/oauth/callback/{name}`.
     pub redirect_uri: Option<Url>,
-    /// What users are asked to grant, space separated. Default empty: legacy apps accept nothing else.
+    /// What users are asked to grant, space separated. Default empty: legacy apps accept nothing
+    /// else.
     pub scope: String,
     /// What is added to the authorize request. Default `prompt=consent`.
     pub authorize_params: Vec<(String, String)>,
@@ -60,8 +61,8 @@ pub enum WebhookScope {
 /// An access token lives two hours (Calendly, lifetimes); half of it in case none is told.
 const LIFETIME: Duration = Duration::from_hours(1);
 
-/// Calendly limits token calls per user (8 a minute) and says nothing of all users together (Calendly,
-/// rate limits); two a second is a pace that no server minds.
+/// Calendly limits token calls per user (8 a minute) and says nothing of all users together
+/// (Calendly, rate limits); two a second is a pace that no server minds.
 const BACKGROUND_CALLS_PER_MINUTE: u32 = 120;
 
 /// A configured Calendly.

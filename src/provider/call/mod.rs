@@ -1,15 +1,15 @@
 //! Token calls: how a request reaches a provider's token endpoint, and what its failures mean.
 //!
-//! Every provider sends its token calls through [`Calls`]. The request may carry a refresh token that
-//! can be redeemed once, so what matters most is to know whether it left the process:
+//! Every provider sends its token calls through [`Calls`]. The request may carry a refresh token
+//! that can be redeemed once, so what matters most is to know whether it left the process:
 //!
 //! 1. Failing to connect, DNS and TLS included, is [`CallError::NotSent`]: nothing was spent.
 //! 2. After that, silence, a reset or a body cut short is [`CallError::Ambiguous`].
 //! 3. 5xx is ambiguous too, 429 is [`CallError::RateLimited`]; every other answer goes to the
 //!    provider, which knows its own words.
 //!
-//! Nothing is ever sent twice: no retry, no redirect, and a connection of its own for each call, for a
-//! kept connection that the server is just closing would turn "not sent" into "perhaps sent".
+//! Nothing is ever sent twice: no retry, no redirect, and a connection of its own for each call,
+//! for a kept connection that the server is just closing would turn "not sent" into "perhaps sent".
 
 use std::{fmt, path::Path, time::Duration};
 
@@ -74,8 +74,8 @@ impl Calls {
         clock: SharedClock,
     ) -> Result<Self, SetupError> {
         let mut tls = tls::client_config(ca_file, Alpn::Unset)?;
-        // reqwest leaves a given TLS configuration as it is. A connection that serves one request has
-        // no use for HTTP/2, whose GOAWAY would be one more way to be unsure.
+        // reqwest leaves a given TLS configuration as it is. A connection that serves one request
+        // has no use for HTTP/2, whose GOAWAY would be one more way to be unsure.
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));

@@ -1,7 +1,8 @@
 //! Reads the pair of tokens out of a success, in whichever dress it comes.
 //!
 //! Token endpoints of one provider have answered in several shapes over the years (Cal.com, token
-//! endpoints): camel or snake case, flat or wrapped in `{status, data}`. One tolerant reader takes all.
+//! endpoints): camel or snake case, flat or wrapped in `{status, data}`. One tolerant reader takes
+//! all.
 //!
 //! 1. No access token that could be sent as a header, no pair.
 //! 2. No refresh token: the old one stays in use.
@@ -170,8 +171,8 @@ impl Claims {
         }
     }
 
-    /// From issue to end; from `at` if the token does not say when it was issued. `exp` is of RFC 7519
-    /// §4.1.4, `expiresAt` is what Cal.com's managed tokens carry in its stead (Cal.com, token
+    /// From issue to end; from `at` if the token does not say when it was issued. `exp` is of RFC
+    /// 7519 §4.1.4, `expiresAt` is what Cal.com's managed tokens carry in its stead (Cal.com, token
     /// endpoints).
     fn lifetime(&self, at: Timestamp, max: Duration) -> Option<Duration> {
         let start = self.time("iat").unwrap_or(at.as_millis());

@@ -1,12 +1,12 @@
 //! Whether an answer of Cal.com's API refuses the token that was sent.
 //!
-//! The rule, and every message below, is of "Cal.com, what a bad token looks like"; the provider tells
-//! these causes apart only by text.
+//! The rule, and every message below, is of "Cal.com, what a bad token looks like"; the provider
+//! tells these causes apart only by text.
 //!
 //! 1. 498: refused.
 //! 2. 401: refused unless its message is known to mean something else.
-//! 3. 403: refused only if its message begins with [`FORBIDDEN_TOKEN`]. That message goes on with the
-//!    token itself, so whoever holds the body must not let it out.
+//! 3. 403: refused only if its message begins with [`FORBIDDEN_TOKEN`]. That message goes on with
+//!    the token itself, so whoever holds the body must not let it out.
 //! 4. What is not JSON, such as a page from the edge, never refuses.
 //! 5. Some messages say that the account is gone: no renewal helps.
 
