@@ -16,6 +16,7 @@
 //! | [`webhook`] | intake and delivery |
 //! | [`meeting`] | meetings in one shape, background sync |
 //! | [`admin`] | probes and metrics; later the API and the status page |
+//! | [`sandbox`] | the emulated Cal.com and Calendly, for tests and laptops |
 
 pub mod admin;
 pub mod base;
@@ -24,6 +25,7 @@ pub mod http;
 pub mod meeting;
 pub mod provider;
 pub mod proxy;
+pub mod sandbox;
 pub mod store;
 pub mod telemetry;
 pub mod token;
