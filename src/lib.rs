@@ -16,7 +16,10 @@
 //! | [`webhook`] | intake and delivery |
 //! | [`meeting`] | meetings in one shape, background sync |
 //! | [`admin`] | probes and metrics; later the API and the status page |
-//! | [`config`] | one field per room's own `Config`; loads, reports every problem at once |
+//! | [`sandbox`] | the emulated Cal.com and Calendly |
+//! | [`config`] | one field per room's own `Config`; every problem at once |
+//! | [`app`] | the composition: which parts a process has |
+//! | [`cli`] | the subcommands |
 
 pub mod admin;
 pub mod base;
@@ -26,6 +29,7 @@ pub mod http;
 pub mod meeting;
 pub mod provider;
 pub mod proxy;
+pub mod sandbox;
 pub mod store;
 pub mod telemetry;
 pub mod token;

@@ -1,0 +1,163 @@
+//! The emulated Cal.com: API v2, both token families, bookings, webhooks.
+//!
+//! Written from the provider page `calcom.md`; section numbers in this folder refer to it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use http::HeaderMap;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::{
+    Created, Entry, Filter, Kind, NewUser, Revoke, Stats, Switches,
+    front::{Emulator, Seen},
+    log::token_id,
+    probe,
+    stage::{Stage, Usage},
+    switches::ApiMischief,
+};
+use axum::response::Response;
+
+mod answer;
+mod auth;
+mod grants;
+mod managed;
+mod managed_token;
+mod me;
+mod oauth2_token;
+mod state;
+
+use self::{answer::Refusal, auth::Guard, state::State};
+
+/// Handle of the emulated Cal.com.
+#[derive(Debug)]
+pub struct Calcom {
+    stage: Stage,
+    state: Mutex<State>,
+    /// Signs every token it hands out.
+    key: [u8; 32],
+}
+
+pub(crate) fn router(calcom: &Arc<Calcom>) -> Router {
+    Router::new()
+        .merge(managed::routes())
+        .merge(managed_token::routes())
+        .merge(oauth2_token::routes())
+        .merge(me::routes())
+        .fallback(answer::not_found)
+        .with_state(Arc::clone(calcom))
+        .merge(probe::routes("/v2", Arc::clone(calcom)))
+}
+
+// === impl Calcom ===
+
+impl Calcom {
+    pub(crate) fn new(stage: Stage) -> Self {
+        Self {
+            key: stage.random.bytes(),
+            state: Mutex::new(State::new()),
+            stage,
+        }
+    }
+
+    /// The switches as they are.
+    pub fn switches(&self) -> Switches {
+        self.stage.switch(Clone::clone)
+    }
+
+    /// Changes switches.
+    pub fn set<T>(&self, change: impl FnOnce(&mut Switches) -> T) -> T {
+        self.stage.set(change)
+    }
+
+    /// The logged requests, oldest first.
+    pub fn entries(&self, filter: &Filter) -> Vec<Entry> {
+        self.stage.log.matching(filter)
+    }
+
+    /// Forgets log and counters.
+    pub fn clear_log(&self) {
+        self.stage.log.clear();
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.stage.log.stats()
+    }
+
+    /// Makes a user and a grant; an existing user gets one more grant.
+    ///
+    /// # Errors
+    ///
+    /// The order makes no sense; the text says why.
+    pub fn create_user(&self, order: &NewUser) -> Result<Created, String> {
+        self.mint_for(order)
+    }
+
+    /// Kills tokens, grants or users.
+    ///
+    /// # Errors
+    ///
+    /// There is no such user.
+    pub fn revoke(&self, order: &Revoke) -> Result<(), String> {
+        self.kill_tokens(order)
+    }
+}
+
+impl Emulator for Calcom {
+    fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    fn kind_of(&self, path: &str) -> Kind {
+        let token = path.starts_with("/v2/auth/oauth2/token")
+            || path.starts_with("/v2/oauth/")
+            || path.starts_with("/v2/oauth-clients/") && path.ends_with("/force-refresh")
+            || path.starts_with("/api/auth/oauth/")
+            || path.starts_with("/v2/oauth-clients/") && path.ends_with("/users");
+        match () {
+            () if token => Kind::Token,
+            () if path.starts_with("/v2/") => Kind::Api,
+            () => Kind::Page,
+        }
+    }
+
+    fn user_of(&self, token: &str) -> Option<String> {
+        self.state.lock().names.get(&token_id(token)).cloned()
+    }
+
+    /// §4: 500 per access token or client id, 120 per address.
+    fn bucket(&self, seen: &Seen) -> Option<(String, u32)> {
+        auth::bucket(&self.stage, seen)
+    }
+
+    fn too_many(&self) -> Response {
+        Refusal::too_many().into()
+    }
+
+    fn refusal(&self, what: &ApiMischief, token: Option<&str>) -> Response {
+        answer::mischief(what, token).into()
+    }
+
+    fn finish(&self, seen: &Seen, usage: Option<Usage>, response: &mut Response) {
+        answer::finish(&self.stage, seen, usage, response);
+    }
+
+    fn admit(&self, headers: &HeaderMap) -> Result<String, Response> {
+        let caller = self.caller(headers, Guard::Plain).map_err(Response::from)?;
+        Ok(caller.name)
+    }
+
+    fn create(&self, order: &NewUser) -> Result<Created, String> {
+        self.mint_for(order)
+    }
+
+    fn kill(&self, order: &Revoke) -> Result<(), String> {
+        self.kill_tokens(order)
+    }
+
+    fn book(self: Arc<Self>, _order: &Value) -> Result<Value, String> {
+        Err("not yet".to_owned())
+    }
+}

@@ -1,0 +1,166 @@
+//! The emulated Calendly: OAuth server and API v2 on one listener.
+//!
+//! Written from the provider page `calendly.md`; section numbers in this folder refer to it.
+
+use std::sync::Arc;
+
+use axum::{Router, response::Response};
+use http::HeaderMap;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use self::state::State;
+use super::{
+    Created, Entry, Filter, Kind, NewUser, Revoke, Stats, Switches,
+    front::{Emulator, Seen},
+    log::token_id,
+    probe,
+    stage::{Stage, Usage},
+    switches::ApiMischief,
+};
+
+mod answer;
+mod auth;
+mod grants;
+mod state;
+mod token;
+mod users;
+
+/// Handle of the emulated Calendly.
+#[derive(Debug)]
+pub struct Calendly {
+    stage: Stage,
+    state: Mutex<State>,
+    /// Signs every token it hands out.
+    key: [u8; 32],
+}
+
+pub(crate) fn router(calendly: &Arc<Calendly>) -> Router {
+    Router::new()
+        .merge(token::routes())
+        .merge(users::routes())
+        .fallback(answer::not_found)
+        .with_state(Arc::clone(calendly))
+        .merge(probe::routes("", Arc::clone(calendly)))
+}
+
+// === impl Calendly ===
+
+impl Calendly {
+    pub(crate) fn new(stage: Stage) -> Self {
+        // 8 token calls a minute and user (§6).
+        stage.set(|switches| switches.token_per_minute = 8);
+        Self {
+            key: stage.random.bytes(),
+            state: Mutex::default(),
+            stage,
+        }
+    }
+
+    /// The switches as they are.
+    pub fn switches(&self) -> Switches {
+        self.stage.switch(Clone::clone)
+    }
+
+    /// Changes switches.
+    pub fn set<T>(&self, change: impl FnOnce(&mut Switches) -> T) -> T {
+        self.stage.set(change)
+    }
+
+    /// The logged requests, oldest first.
+    pub fn entries(&self, filter: &Filter) -> Vec<Entry> {
+        self.stage.log.matching(filter)
+    }
+
+    /// Forgets log and counters.
+    pub fn clear_log(&self) {
+        self.stage.log.clear();
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.stage.log.stats()
+    }
+
+    /// Makes a user and a grant; an existing user gets one more grant.
+    ///
+    /// # Errors
+    ///
+    /// The order makes no sense; the text says why.
+    pub fn create_user(&self, order: &NewUser) -> Result<Created, String> {
+        self.mint_for(order)
+    }
+
+    /// Kills tokens, grants or users.
+    ///
+    /// # Errors
+    ///
+    /// There is no such user.
+    pub fn revoke(&self, order: &Revoke) -> Result<(), String> {
+        self.kill_tokens(order)
+    }
+}
+
+impl Emulator for Calendly {
+    fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    fn kind_of(&self, path: &str) -> Kind {
+        match path {
+            "/oauth/token" | "/oauth/revoke" | "/oauth/introspect" => Kind::Token,
+            _ if path.starts_with("/oauth/") => Kind::Page,
+            _ => Kind::Api,
+        }
+    }
+
+    fn user_of(&self, token: &str) -> Option<String> {
+        self.state.lock().names.get(&token_id(token)).cloned()
+    }
+
+    /// §6: per app and user; 500 a minute on a paid plan, 50 on the free one.
+    fn bucket(&self, seen: &Seen) -> Option<(String, u32)> {
+        if seen.kind != Kind::Api {
+            return None;
+        }
+        let limit = self.stage.switch(|switches| switches.api_per_minute);
+        let user = seen.user.as_deref()?;
+        let free = self
+            .state
+            .lock()
+            .by_name(user)
+            .is_some_and(|user| user.free_plan);
+        Some((
+            format!("user:{user}"),
+            if free { limit / 10 } else { limit },
+        ))
+    }
+
+    fn too_many(&self) -> Response {
+        answer::too_many()
+    }
+
+    fn refusal(&self, what: &ApiMischief, _token: Option<&str>) -> Response {
+        answer::mischief(what)
+    }
+
+    fn finish(&self, _seen: &Seen, usage: Option<Usage>, response: &mut Response) {
+        answer::finish(&self.stage, usage, response);
+    }
+
+    fn admit(&self, headers: &HeaderMap) -> Result<String, Response> {
+        self.caller(headers).map(|caller| caller.name)
+    }
+
+    fn create(&self, order: &NewUser) -> Result<Created, String> {
+        self.mint_for(order)
+    }
+
+    fn kill(&self, order: &Revoke) -> Result<(), String> {
+        self.kill_tokens(order)
+    }
+
+    fn book(self: Arc<Self>, _order: &Value) -> Result<Value, String> {
+        Err("not yet".to_owned())
+    }
+}
