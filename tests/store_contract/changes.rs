@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use daypass::{
     base::ids::ConnectionKey,
-    store::{Cursor, ReauthReason, Redemption, SharedStore, Spent},
+    store::{Cursor, Fence, ReauthReason, Redemption, SharedStore, Spent},
 };
 use futures_util::{FutureExt, future::join};
 
@@ -26,7 +26,7 @@ async fn told(store: &SharedStore, cursor: &mut Cursor) -> Vec<ConnectionKey> {
 
 /// Exactly one change, of `key`, made by what is called `what`.
 async fn assert_told(store: &SharedStore, at: &mut Cursor, key: &ConnectionKey, what: &str) {
-    assert_eq!(told(store, at).await, [key.clone()], "{what}");
+    assert_eq!(told(store, at).await, vec![key.clone()], "{what}");
 }
 
 pub(crate) async fn the_first_question_answers_at_once_with_a_cursor(bench: &Bench) {
@@ -41,27 +41,27 @@ pub(crate) async fn every_write_that_others_must_know_of_is_told(bench: &Bench) 
     let (store, mut at) = (&bench.store, cursor(&bench.store).await);
     let first = bench.connect("anna").await;
     assert_told(store, &mut at, &first.key, "created").await;
-    store
-        .fail(&fence(&first), cooldown(), Spent::No)
-        .await
-        .unwrap();
+    let was = fence(&first);
+    let failed = store.fail(&was, cooldown(), Spent::No).await;
+    failed.unwrap();
     assert_told(store, &mut at, &first.key, "failed").await;
     let reason = ReauthReason::GrantRefused;
-    store
-        .mark_needs_reauth(&fence(&first), reason, START)
-        .await
-        .unwrap();
+    let marked = store.mark_needs_reauth(&was, reason, START).await;
+    marked.unwrap();
     assert_told(store, &mut at, &first.key, "marked").await;
-    store
-        .commit(&fence(&first), renewed("second"))
-        .await
-        .unwrap();
-    assert_told(store, &mut at, &first.key, "committed").await;
-    bench.save(new(&first.key, "third")).await;
-    assert_told(store, &mut at, &first.key, "replaced").await;
-    store.remove(&first.key).await.unwrap();
-    assert_told(store, &mut at, &first.key, "removed").await;
+    renew_and_remove(bench, &mut at, &was).await;
     assert!(told(store, &mut at).await.is_empty());
+}
+
+/// The rest of the writes to a connection.
+async fn renew_and_remove(bench: &Bench, at: &mut Cursor, was: &Fence) {
+    let store = &bench.store;
+    store.commit(was, renewed("second")).await.unwrap();
+    assert_told(store, at, &was.key, "committed").await;
+    bench.save(new(&was.key, "third")).await;
+    assert_told(store, at, &was.key, "replaced").await;
+    store.remove(&was.key).await.unwrap();
+    assert_told(store, at, &was.key, "removed").await;
 }
 
 pub(crate) async fn writes_that_changed_nothing_are_not_told(bench: &Bench) {
