@@ -365,3 +365,6 @@ fn no_thread(error: std::io::Error) -> Error {
         source: Some(Box::new(error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

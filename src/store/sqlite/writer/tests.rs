@@ -88,3 +88,34 @@ fn what_was_queued_is_written_although_nobody_waits_for_it() {
     let again = Connection::open(folder.path().join("db")).unwrap();
     assert_eq!(users(&again), ["orphan"]);
 }
+
+/// Looks, when it is told that all is well, whether another connection sees its write.
+struct Witness {
+    path: std::path::PathBuf,
+    seen: mpsc::Sender<Vec<String>>,
+}
+
+impl Operation for Witness {
+    fn run(&mut self, db: &Connection, _desk: &Desk) -> Result<(), Failure> {
+        insert(db, "witnessed")
+    }
+
+    fn settle(self: Box<Self>, committed: Result<(), Failure>) {
+        assert!(committed.is_ok());
+        let other = Connection::open(&self.path).unwrap();
+        self.seen.try_send(users(&other)).unwrap();
+    }
+}
+
+#[test]
+fn nobody_is_answered_before_the_commit() {
+    let (folder, db) = open();
+    let (seen, mut saw) = mpsc::channel(1);
+    let path = folder.path().join("db");
+    let (queue, queued) = mpsc::channel::<Queued>(4);
+    let witness = Witness { path, seen };
+    queue.try_send(Box::new(witness)).ok().unwrap();
+    drop(queue);
+    write_all(db, &desk(), queued, &Arc::new(Notify::new()));
+    assert_eq!(saw.try_recv().unwrap(), ["witnessed"]);
+}

@@ -1,0 +1,256 @@
+//! Files that are locked, read-only, full, damaged, foreign or too new.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use daypass::store::{Error, Filter, Store, sqlite::Options};
+
+use crate::records::{calendly, new, open, open_with, renewed, seal};
+
+/// Something mounted at a folder, until dropped.
+struct Mount(PathBuf);
+
+impl Mount {
+    /// Mounts with these arguments; `None` if this user may not.
+    fn try_new(at: &Path, arguments: &[&str]) -> Option<Self> {
+        let mounted = Command::new("mount").args(arguments).arg(at).output();
+        mounted
+            .is_ok_and(|output| output.status.success())
+            .then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn the_file_and_those_beside_it_are_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("db")).unwrap();
+    store.check().await.unwrap();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.path());
+        names.push(entry.file_name());
+    }
+    names.sort();
+    assert_eq!(names, ["db", "db-shm", "db-wal"]);
+}
+
+#[tokio::test]
+async fn closing_leaves_one_whole_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let store = open(&path).unwrap();
+    store.save(vec![new("anna", seal("t"))]).await.unwrap();
+    drop(store);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    let again = open(&path).unwrap();
+    assert!(again.load(&calendly("anna")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_lock_held_by_another_program_makes_the_store_unavailable_for_writes_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let store = open(&path).unwrap();
+    store.save(vec![new("anna", seal("t"))]).await.unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.check().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(error.to_string().contains("locked"), "{error}");
+    let error = store.save(vec![new("ben", seal("t"))]).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(store.load(&calendly("anna")).await.unwrap().is_some());
+    other.execute_batch("ROLLBACK").unwrap();
+    store.check().await.unwrap();
+    assert_eq!(store.load(&calendly("ben")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_missing_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = open(&folder.path().join("missing/db")).unwrap_err();
+    assert!(matches!(error, Error::NotWritable { .. }), "{error:?}");
+    assert!(error.to_string().contains("missing/db"), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_in_place_of_the_file_is_not_writable() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = open(folder.path()).unwrap_err();
+    assert!(matches!(error, Error::NotWritable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_disk_that_turns_read_only_fails_the_check_but_no_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path();
+    let Some(_mount) = Mount::try_new(disk, &["-t", "tmpfs", "-o", "size=8m", "none"]) else {
+        return no_right("mount");
+    };
+    let path = disk.join("db");
+    let store = open(&path).unwrap();
+    store.save(vec![new("anna", seal("t"))]).await.unwrap();
+    drop(store);
+    let remount = |mode: &str| {
+        let options = format!("remount,{mode}");
+        let done = Command::new("mount")
+            .args(["-o", &options])
+            .arg(disk)
+            .status();
+        assert!(done.unwrap().success(), "{mode}");
+    };
+    remount("ro");
+    let error = open(&path).unwrap_err();
+    assert!(matches!(error, Error::NotWritable { .. }), "{error:?}");
+    let error = open(&disk.join("fresh")).unwrap_err();
+    assert!(matches!(error, Error::NotWritable { .. }), "{error:?}");
+    remount("rw");
+    open(&path).unwrap().check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_keeps_what_it_has_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_mount) = Mount::try_new(folder.path(), &["-t", "tmpfs", "-o", "size=1m", "none"])
+    else {
+        return no_right("mount");
+    };
+    let store = open(&folder.path().join("db")).unwrap();
+    store.save(vec![new("anna", seal("t"))]).await.unwrap();
+    let ballast = folder.path().join("ballast");
+    let stuffed = fs::write(&ballast, vec![0; 2 << 20]);
+    assert!(stuffed.is_err(), "the disk is full");
+    let large = "x".repeat(600_000);
+    let error = store
+        .save(vec![new("ben", seal(&large))])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NotWritable { .. }), "{error:?}");
+    assert!(error.to_string().contains("full"), "{error}");
+    assert!(store.load(&calendly("anna")).await.unwrap().is_some());
+    fs::remove_file(&ballast).unwrap();
+    store.check().await.unwrap();
+    store.save(vec![new("ben", seal("small"))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_at_its_largest_size_refuses_all_of_a_batch_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = Options::default();
+    options.max_pages = Some(40);
+    let store = open_with(&folder.path().join("db"), options).unwrap();
+    store.save(vec![new("anna", seal("t"))]).await.unwrap();
+    let large = "x".repeat(200_000);
+    let batch = vec![new("ben", seal("small")), new("carl", seal(&large))];
+    let error = store.save(batch).await.unwrap_err();
+    assert!(matches!(error, Error::NotWritable { .. }), "{error:?}");
+    let page = store.page(&Filter::default(), None, 9).await.unwrap();
+    let users: Vec<String> = page.iter().map(|c| c.key.user.to_string()).collect();
+    assert_eq!(users, ["anna"]);
+    let anna = page.first().unwrap();
+    let fence = daypass::store::Fence::of(anna);
+    store.commit(&fence, renewed("second")).await.unwrap();
+    store.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn garbage_is_not_taken_for_a_store_and_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let garbage = "not a database ".repeat(1000);
+    fs::write(&path, &garbage).unwrap();
+    let error = open(&path).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), garbage);
+}
+
+#[tokio::test]
+async fn a_file_cut_in_the_middle_is_reported_as_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let store = open(&path).unwrap();
+    for n in 0..50 {
+        let fat = seal(&"x".repeat(4000));
+        store.save(vec![new(&n.to_string(), fat)]).await.unwrap();
+    }
+    drop(store);
+    let whole = fs::metadata(&path).unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(whole / 2).unwrap();
+    let error = match open(&path) {
+        Err(error) => error,
+        Ok(store) => store.page(&Filter::default(), None, 99).await.unwrap_err(),
+    };
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    assert!(error.to_string().contains("backup"), "{error}");
+}
+
+#[tokio::test]
+async fn pages_overwritten_with_noise_are_reported_as_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let store = open(&path).unwrap();
+    store.save(vec![new("anna", seal("t"))]).await.unwrap();
+    drop(store);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4096..].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+    let error = match open(&path) {
+        Err(error) => error,
+        Ok(store) => store.load(&calendly("anna")).await.unwrap_err(),
+    };
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    drop(open(&path).unwrap());
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    let before = fs::read(&path).unwrap();
+    let error = open(&path).unwrap_err();
+    assert!(
+        matches!(error, Error::FromTheFuture { found: 99, .. }),
+        "{error:?}"
+    );
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn another_programs_database_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TABLE invoices (id INTEGER)")
+        .unwrap();
+    drop(db);
+    let error = open(&path).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    assert!(error.to_string().contains("another program"), "{error}");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let tables: i64 = db
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(tables, 1);
+}
+
+/// Says, where a person looks, that a test ended early.
+fn no_right(what: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "not checked: this user may not {what}");
+}

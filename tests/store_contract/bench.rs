@@ -1,0 +1,165 @@
+//! What every guarantee is tried on: a fresh store, a clock to move, and short names for records.
+
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use daypass::{
+    base::{
+        clock::{ManualClock, Timestamp},
+        ids::{ConnectionId, ConnectionKey, OwnerId, ProviderName, UserId},
+        random::SeededRandom,
+    },
+    store::{
+        Connection, Cooldown, Fence, Lease, NewConnection, Redemption, Renewed, Saved,
+        SealedTokens, SharedStore,
+        seal::Sealed,
+        sqlite::{Options, Sqlite},
+    },
+};
+
+/// Where the clock of every bench starts.
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// The usual length of a lease.
+pub(crate) const TTL: Duration = Duration::from_secs(30);
+
+/// How many changes the stores of the contract remember, at least.
+pub(crate) const KEPT: u32 = 16;
+
+/// A fresh store.
+pub(crate) struct Bench {
+    /// A handle to it.
+    pub(crate) store: SharedStore,
+    /// A second handle to it, as another process would have one.
+    pub(crate) other: SharedStore,
+    /// What both go by.
+    pub(crate) clock: ManualClock,
+    /// Whatever must live as long as the store.
+    _place: Box<dyn Any + Send + Sync>,
+}
+
+/// A store in a file of its own.
+pub(crate) fn sqlite() -> Bench {
+    let place = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(START);
+    let mut options = Options::default();
+    options.keep_changes = KEPT;
+    options.poll_every = Duration::from_millis(5);
+    let open = || -> SharedStore {
+        let path = place.path().join("daypass.db");
+        Arc::new(Sqlite::open_with(path, Arc::new(clock.clone()), options.clone()).unwrap())
+    };
+    Bench {
+        store: open(),
+        other: open(),
+        clock: clock.clone(),
+        _place: Box::new(place),
+    }
+}
+
+// === impl Bench ===
+
+impl Bench {
+    /// Saves a connection of `user` at Calendly.
+    pub(crate) async fn connect(&self, user: &str) -> Connection {
+        self.save(new(&calendly(user), "first")).await
+    }
+
+    /// Saves `new`, whatever is there.
+    pub(crate) async fn save(&self, new: NewConnection) -> Connection {
+        let saved = self.store.save(vec![new]).await.unwrap();
+        saved.first().map(Saved::connection).unwrap().clone()
+    }
+
+    /// The connection, which exists, as another process sees it.
+    pub(crate) async fn read(&self, key: &ConnectionKey) -> Connection {
+        self.other.load(key).await.unwrap().unwrap()
+    }
+
+    /// Takes the lease, which is free.
+    pub(crate) async fn lease(&self, key: &ConnectionKey, owner: OwnerId) -> Connection {
+        match self.store.acquire(key, owner, TTL).await.unwrap() {
+            Lease::Granted(connection) => *connection,
+            other => panic!("the lease of {key} is not free: {other:?}"),
+        }
+    }
+}
+
+/// One failure, and a minute of peace after it.
+pub(crate) fn cooldown() -> Cooldown {
+    Cooldown {
+        until: START.saturating_add(Duration::from_mins(1)),
+        failures: 1,
+    }
+}
+
+/// The key of `user` at `provider`.
+pub(crate) fn key(provider: &str, user: &str) -> ConnectionKey {
+    ConnectionKey {
+        provider: ProviderName::parse(provider).unwrap(),
+        user: UserId::parse(user).unwrap(),
+    }
+}
+
+/// The key of `user` at Calendly.
+pub(crate) fn calendly(user: &str) -> ConnectionKey {
+    key("calendly", user)
+}
+
+/// A process that nobody else is.
+pub(crate) fn owner() -> OwnerId {
+    OwnerId::random(&fresh())
+}
+
+/// Tokens called `name`, from the start of the bench. A store looks at no seal, so these are none.
+pub(crate) fn tokens(name: &str) -> SealedTokens {
+    SealedTokens {
+        access: Sealed::from_bytes(format!("access {name}").into_bytes()),
+        refresh: Some(Sealed::from_bytes(format!("refresh {name}").into_bytes())),
+        renewed_at: START,
+        access_expires_at: START.saturating_add(Duration::from_hours(2)),
+        refresh_expires_at: None,
+    }
+}
+
+/// A connection to save, its tokens called `name`.
+pub(crate) fn new(key: &ConnectionKey, name: &str) -> NewConnection {
+    NewConnection {
+        key: key.clone(),
+        id: ConnectionId::random(&fresh()),
+        tokens: Some(tokens(name)),
+        external_id: Some("https://api.calendly.com/users/U1".to_owned()),
+        organization: Some("https://api.calendly.com/organizations/O1".to_owned()),
+        managed_user_id: None,
+        scope: Some("default".to_owned()),
+        fingerprint: None,
+        at: START,
+    }
+}
+
+/// A renewal whose tokens are called `name` and that names nothing else.
+pub(crate) fn renewed(name: &str) -> Renewed {
+    Renewed {
+        tokens: tokens(name),
+        redemption: Redemption::Standard,
+        scope: None,
+        external_id: None,
+        organization: None,
+    }
+}
+
+/// The state that `connection` shows.
+pub(crate) fn fence(connection: &Connection) -> Fence {
+    Fence::of(connection)
+}
+
+fn fresh() -> SeededRandom {
+    static SEED: AtomicU64 = AtomicU64::new(1);
+    SeededRandom::new(SEED.fetch_add(1, Ordering::Relaxed))
+}
