@@ -16,10 +16,12 @@
 //! | [`webhook`] | intake and delivery |
 //! | [`meeting`] | meetings in one shape, background sync |
 //! | [`admin`] | probes and metrics; later the API and the status page |
+//! | [`cli`] | what the subcommands are made of |
 //! | [`config`] | one field per room's own `Config`; loads, reports every problem at once |
 
 pub mod admin;
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod http;
