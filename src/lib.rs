@@ -23,6 +23,7 @@
 
 pub mod admin;
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod http;

@@ -1,6 +1,14 @@
 //! What operators see: the log, the metrics, and the names of their fields.
+//!
+//! * [`log`]: the subscriber: which lines are written, and how they look.
+//! * [`field`]: the names of the fields of log lines.
+//! * [`metrics`]: what is counted and measured.
 
 use url::Url;
+
+pub mod field;
+pub mod log;
+pub mod metrics;
 
 /// `[telemetry]`.
 #[derive(Clone, Debug)]

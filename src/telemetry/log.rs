@@ -1,0 +1,170 @@
+//! The subscriber: which log lines are written, how they look, and where they go (standard error).
+//!
+//! 1. The configured directives decide; libraries that speak of every packet are held to warnings
+//!    unless a directive names them.
+//! 2. Text is for people, coloured on a terminal only. JSON is one flat object a line.
+
+use std::io::{self, IsTerminal};
+
+use thiserror::Error;
+use tracing::{
+    Dispatch,
+    dispatcher::{SetGlobalDefaultError, set_global_default},
+    level_filters::LevelFilter,
+};
+use tracing_subscriber::{EnvFilter, filter::ParseError, fmt::MakeWriter};
+
+use super::{Config, LogFormat};
+
+/// Libraries whose `debug` drowns everybody else's.
+const NOISY: [&str; 8] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "rustls",
+    "tokio_util",
+    "tower",
+    "want",
+];
+
+/// Why there is no log.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The directives cannot be read. The operator's fault.
+    #[error("the log directives cannot be read")]
+    Directives(#[source] ParseError),
+    /// There is a subscriber already: this was called twice.
+    #[error("the log is set up already")]
+    Twice(#[source] SetGlobalDefaultError),
+}
+
+/// Sends the log of this process to standard error.
+pub fn init(config: &Config) -> Result<(), Error> {
+    let dispatch = dispatch(config, io::stderr, io::stderr().is_terminal())?;
+    set_global_default(dispatch).map_err(Error::Twice)
+}
+
+/// A subscriber that writes to `writer`.
+fn dispatch<W>(config: &Config, writer: W, terminal: bool) -> Result<Dispatch, Error>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(&config.log)?)
+        .with_writer(writer);
+    Ok(match config.log_format {
+        LogFormat::Json => Dispatch::new(
+            builder
+                .json()
+                .flatten_event(true)
+                .with_span_list(false)
+                .finish(),
+        ),
+        // Left alone on a terminal, the library respects `NO_COLOR`.
+        LogFormat::Text if terminal => Dispatch::new(builder.finish()),
+        LogFormat::Text => Dispatch::new(builder.with_ansi(false).finish()),
+    })
+}
+
+fn filter(directives: &str) -> Result<EnvFilter, Error> {
+    let parse = |text: &str| EnvFilter::builder().parse(text).map_err(Error::Directives);
+    let plain = parse(directives)?;
+    if plain
+        .max_level_hint()
+        .is_some_and(|most| most <= LevelFilter::WARN)
+    {
+        return Ok(plain);
+    }
+    // Later directives for the same target win, so the configured ones come last.
+    let mut all: Vec<String> = NOISY
+        .iter()
+        .map(|library| format!("{library}=warn"))
+        .collect();
+    all.push(directives.to_owned());
+    parse(&all.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, sync::Arc};
+
+    use parking_lot::Mutex;
+    use tracing::{debug, dispatcher::with_default, info, warn};
+
+    use super::*;
+    use crate::telemetry::field;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(log: &str, log_format: LogFormat, speak: impl FnOnce()) -> String {
+        let memory = Memory::default();
+        let config = Config {
+            log: log.to_owned(),
+            log_format,
+            otlp_endpoint: None,
+        };
+        let writer = memory.clone();
+        let dispatch = dispatch(&config, move || writer.clone(), false).unwrap();
+        with_default(&dispatch, speak);
+        let bytes = memory.0.lock().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_lines_are_flat_objects_with_our_field_names() {
+        let text = logged("info", LogFormat::Json, || {
+            info!(
+                { field::PROVIDER } = "calcom",
+                { field::GENERATION } = 7,
+                "renewed"
+            );
+        });
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["message"], "renewed");
+        assert_eq!(line["provider"], "calcom");
+        assert_eq!(line["connection.generation"], 7);
+    }
+
+    #[test]
+    fn text_that_is_not_for_a_terminal_has_no_colours() {
+        let text = logged("info", LogFormat::Text, || info!("hello"));
+        assert!(text.contains("hello") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn libraries_are_held_to_warnings_unless_they_are_named() {
+        let speak = || {
+            debug!(target: "hyper_util::client", "chatter");
+            warn!(target: "hyper_util::client", "trouble");
+            debug!("ours");
+        };
+        let text = logged("debug", LogFormat::Text, speak);
+        assert!(!text.contains("chatter") && text.contains("trouble") && text.contains("ours"));
+        let text = logged("debug,hyper_util=debug", LogFormat::Text, speak);
+        assert!(text.contains("chatter"));
+    }
+
+    #[test]
+    fn a_quiet_log_is_quiet_about_libraries_too() {
+        let text = logged(
+            "error",
+            LogFormat::Text,
+            || warn!(target: "hyper", "trouble"),
+        );
+        assert_eq!(text, "");
+    }
+}

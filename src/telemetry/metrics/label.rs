@@ -1,0 +1,267 @@
+//! The words that labels may have.
+
+use http::StatusCode;
+
+/// What became of a request of the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The provider answered 1xx or 2xx.
+    Success,
+    /// The provider answered 3xx.
+    Redirect,
+    /// The provider answered 4xx.
+    ClientError,
+    /// The provider answered 5xx.
+    ServerError,
+    /// Refused here, for a fault of the caller.
+    CallerFault,
+    /// The user has to connect first, or again.
+    NotConnected,
+    /// There was no token to be had just now.
+    NoToken,
+    /// The provider could not be reached, or not in time.
+    Unreachable,
+    /// Refused here, because too many were under way.
+    Overloaded,
+    /// The caller left before the end.
+    Aborted,
+}
+
+/// What became of the second attempt, after a token was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// The new token was taken.
+    Recovered,
+    /// The new token was refused too.
+    Refused,
+    /// There was no new token.
+    NoToken,
+    /// The body was too long to be kept, so nothing could be sent again.
+    BodyTooLong,
+}
+
+/// Where a token came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Memory, at once.
+    Hit,
+    /// The store.
+    Load,
+    /// A renewal that had to be waited for.
+    Wait,
+    /// There is none: the user has to connect.
+    NotConnected,
+    /// It could not be had.
+    Failed,
+}
+
+/// How tokens are renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redeem {
+    /// With the refresh token.
+    Standard,
+    /// By force, with the client's secret.
+    Force,
+}
+
+/// What became of a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// New tokens are stored.
+    Renewed,
+    /// New tokens are in the spool: the store refused them.
+    Spooled,
+    /// Somebody else had renewed them meanwhile.
+    Adopted,
+    /// The grant is dead.
+    NeedsReauth,
+    /// The provider refuses the client's credentials.
+    Misconfigured,
+    /// Too many token calls.
+    RateLimited,
+    /// Anything that may be better next time.
+    Transient,
+}
+
+/// The state of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// In use.
+    Active,
+    /// The user has to connect again.
+    NeedsReauth,
+}
+
+/// A label's words.
+pub(super) trait Label: Copy + 'static {
+    /// All of them, in the order of declaration.
+    const ALL: &'static [Self];
+
+    /// The word.
+    fn as_str(self) -> &'static str;
+
+    /// Its place in [`Self::ALL`].
+    fn index(self) -> usize;
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// What an answer of the provider counts as.
+    pub fn of_status(status: StatusCode) -> Self {
+        match status.as_u16() {
+            ..300 => Self::Success,
+            300..400 => Self::Redirect,
+            400..500 => Self::ClientError,
+            500.. => Self::ServerError,
+        }
+    }
+}
+
+impl Label for Outcome {
+    const ALL: &'static [Self] = &[
+        Self::Success,
+        Self::Redirect,
+        Self::ClientError,
+        Self::ServerError,
+        Self::CallerFault,
+        Self::NotConnected,
+        Self::NoToken,
+        Self::Unreachable,
+        Self::Overloaded,
+        Self::Aborted,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "2xx",
+            Self::Redirect => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+            Self::CallerFault => "caller_fault",
+            Self::NotConnected => "not_connected",
+            Self::NoToken => "no_token",
+            Self::Unreachable => "unreachable",
+            Self::Overloaded => "overloaded",
+            Self::Aborted => "aborted",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Replay ===
+
+impl Label for Replay {
+    const ALL: &'static [Self] = &[
+        Self::Recovered,
+        Self::Refused,
+        Self::NoToken,
+        Self::BodyTooLong,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::Refused => "refused",
+            Self::NoToken => "no_token",
+            Self::BodyTooLong => "body_too_long",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Lookup ===
+
+impl Label for Lookup {
+    const ALL: &'static [Self] = &[
+        Self::Hit,
+        Self::Load,
+        Self::Wait,
+        Self::NotConnected,
+        Self::Failed,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Load => "load",
+            Self::Wait => "wait",
+            Self::NotConnected => "not_connected",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Redeem ===
+
+impl Label for Redeem {
+    const ALL: &'static [Self] = &[Self::Standard, Self::Force];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Force => "force",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Renewal ===
+
+impl Label for Renewal {
+    const ALL: &'static [Self] = &[
+        Self::Renewed,
+        Self::Spooled,
+        Self::Adopted,
+        Self::NeedsReauth,
+        Self::Misconfigured,
+        Self::RateLimited,
+        Self::Transient,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Renewed => "renewed",
+            Self::Spooled => "spooled",
+            Self::Adopted => "adopted",
+            Self::NeedsReauth => "needs_reauth",
+            Self::Misconfigured => "misconfigured",
+            Self::RateLimited => "rate_limited",
+            Self::Transient => "transient",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Status ===
+
+impl Label for Status {
+    const ALL: &'static [Self] = &[Self::Active, Self::NeedsReauth];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::NeedsReauth => "needs_reauth",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}

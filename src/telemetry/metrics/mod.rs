@@ -1,0 +1,240 @@
+//! What is counted and measured, in `OpenMetrics` terms. `docs/metrics.md` lists it all.
+//!
+//! 1. A [`Metrics`] is a value, not a global: tests and the demo have one each.
+//! 2. Labels are bounded: provider names of the configuration and the words of [`label`]. Never a
+//!    user's id, a path or a message.
+//! 3. [`ProxyMetrics`] and [`TokenMetrics`] are made once per provider and hold every counter they
+//!    may need, so that recording is an addition: no look-up, no formatting, no lock but a
+//!    histogram's own.
+
+use std::fmt;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+use self::process::Process;
+use crate::base::{clock::Clock, ids::ProviderName};
+
+pub mod label;
+mod process;
+mod proxy;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use proxy::{InFlight, ProxyMetrics};
+pub use token::TokenMetrics;
+
+/// What [`Metrics::encode`] writes, as a `Content-Type`.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The provider label of requests that named none. No provider can have this name.
+const NO_PROVIDER: &str = "-";
+
+/// All metrics of one running sidecar.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<OutcomeLabels, Counter>,
+    request_duration: Timings,
+    upstream_duration: Timings,
+    in_flight: Family<ProviderLabels, Gauge>,
+    replays: Family<OutcomeLabels, Counter>,
+    lookups: Family<ResultLabels, Counter>,
+    renewals: Family<RenewalLabels, Counter>,
+    renewal_duration: Timings,
+    connections: Family<StatusLabels, Gauge>,
+    spool_files: Gauge,
+    store_errors: Counter,
+}
+
+/// Durations by provider.
+type Timings = Family<ProviderLabels, Histogram, fn() -> Histogram>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabels {
+    provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    provider: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    provider: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RenewalLabels {
+    provider: String,
+    redemption: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabels {
+    provider: String,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+/// 1 ms to about 65 s by doubling: from a hit on the local sandbox to past every timeout.
+fn timing() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 17))
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// All at zero; `clock` tells when the process started.
+    pub fn new(clock: &dyn Clock) -> Self {
+        let timings = || Timings::new_with_constructor(timing);
+        let mut metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            request_duration: timings(),
+            upstream_duration: timings(),
+            in_flight: Family::default(),
+            replays: Family::default(),
+            lookups: Family::default(),
+            renewals: Family::default(),
+            renewal_duration: timings(),
+            connections: Family::default(),
+            spool_files: Gauge::default(),
+            store_errors: Counter::default(),
+        };
+        metrics.register_proxy();
+        metrics.register_token();
+        metrics.register_process(clock);
+        metrics
+    }
+
+    /// The recorder of requests to `provider`.
+    pub fn proxy(&self, provider: &ProviderName) -> ProxyMetrics {
+        ProxyMetrics::new(self, provider.as_str())
+    }
+
+    /// The recorder of requests that belong to no provider.
+    pub fn unrouted(&self) -> ProxyMetrics {
+        ProxyMetrics::new(self, NO_PROVIDER)
+    }
+
+    /// The recorder of what is done with the tokens of `provider`.
+    pub fn token(&self, provider: &ProviderName) -> TokenMetrics {
+        TokenMetrics::new(self, provider.as_str())
+    }
+
+    /// How many files with new tokens wait for the store; anything but zero wants looking at.
+    pub fn spool_files(&self) -> Gauge {
+        self.spool_files.clone()
+    }
+
+    /// Counts failed operations of the store.
+    pub fn store_errors(&self) -> Counter {
+        self.store_errors.clone()
+    }
+
+    /// Everything as `OpenMetrics` text.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn register_proxy(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "daypass_requests",
+            "Requests of the app, by what came of them",
+            self.requests.clone(),
+        );
+        registry.register_with_unit(
+            "daypass_request_duration",
+            "From the head of a request to the end of its answer",
+            Unit::Seconds,
+            self.request_duration.clone(),
+        );
+        registry.register_with_unit(
+            "daypass_upstream_duration",
+            "From sending a request to the head of the provider's answer, each attempt by itself",
+            Unit::Seconds,
+            self.upstream_duration.clone(),
+        );
+        registry.register(
+            "daypass_requests_in_flight",
+            "Requests under way",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "daypass_replays",
+            "Requests whose token was refused, by what came of the second attempt",
+            self.replays.clone(),
+        );
+    }
+
+    fn register_token(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "daypass_token_lookups",
+            "Requests for a token, by where it came from",
+            self.lookups.clone(),
+        );
+        registry.register(
+            "daypass_renewals",
+            "Attempts to renew tokens",
+            self.renewals.clone(),
+        );
+        registry.register_with_unit(
+            "daypass_renewal_duration",
+            "From taking the lease to storing the new tokens",
+            Unit::Seconds,
+            self.renewal_duration.clone(),
+        );
+        registry.register(
+            "daypass_connections",
+            "Connections in the store",
+            self.connections.clone(),
+        );
+        registry.register(
+            "daypass_spool_files",
+            "Files with new tokens that wait for the store",
+            self.spool_files.clone(),
+        );
+        registry.register(
+            "daypass_store_errors",
+            "Failed operations of the store",
+            self.store_errors.clone(),
+        );
+    }
+
+    fn register_process(&mut self, clock: &dyn Clock) {
+        let version = env!("CARGO_PKG_VERSION");
+        let build = Info::new(BuildLabels { version });
+        self.registry
+            .register("daypass_build", "Which version runs", build);
+        self.registry
+            .register_collector(Box::new(Process::new(clock.now())));
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,85 @@
+//! The recorder of the proxy.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
+
+use super::{
+    Metrics, OutcomeLabels, ProviderLabels,
+    label::{Label, Outcome, Replay},
+};
+
+/// Records requests to one provider. Clones share the counters.
+#[derive(Clone, Debug)]
+pub struct ProxyMetrics {
+    requests: Vec<Counter>,
+    replays: Vec<Counter>,
+    request_duration: Histogram,
+    upstream_duration: Histogram,
+    in_flight: Gauge,
+}
+
+/// Counts one request as under way until it is dropped.
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+// === impl ProxyMetrics ===
+
+impl ProxyMetrics {
+    pub(super) fn new(metrics: &Metrics, provider: &str) -> Self {
+        let labels = ProviderLabels {
+            provider: provider.to_owned(),
+        };
+        let counter = |family: &super::Family<OutcomeLabels, Counter>, outcome| {
+            let provider = provider.to_owned();
+            family.get_or_create_owned(&OutcomeLabels { provider, outcome })
+        };
+        let requests = Outcome::ALL
+            .iter()
+            .map(|outcome| counter(&metrics.requests, outcome.as_str()));
+        let replays = Replay::ALL
+            .iter()
+            .map(|outcome| counter(&metrics.replays, outcome.as_str()));
+        Self {
+            requests: requests.collect(),
+            replays: replays.collect(),
+            request_duration: metrics.request_duration.get_or_create_owned(&labels),
+            upstream_duration: metrics.upstream_duration.get_or_create_owned(&labels),
+            in_flight: metrics.in_flight.get_or_create_owned(&labels),
+        }
+    }
+
+    /// A request has begun; keep the answer until its answer's body has ended.
+    pub fn begin(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// A request has ended, its body included.
+    pub fn request(&self, outcome: Outcome, took: Duration) {
+        if let Some(counter) = self.requests.get(outcome.index()) {
+            counter.inc();
+        }
+        self.request_duration.observe(took.as_secs_f64());
+    }
+
+    /// The head of the provider's answer is there.
+    pub fn upstream(&self, took: Duration) {
+        self.upstream_duration.observe(took.as_secs_f64());
+    }
+
+    /// A request was sent a second time, or should have been.
+    pub fn replay(&self, outcome: Replay) {
+        if let Some(counter) = self.replays.get(outcome.index()) {
+            counter.inc();
+        }
+    }
+}
+
+// === impl InFlight ===
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,132 @@
+//! What the endpoint says, and that its documentation says the same.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    label::{Label, Lookup, Outcome, Redeem, Renewal, Replay, Status},
+    *,
+};
+use crate::base::clock::{ManualClock, Timestamp};
+
+fn metrics() -> Metrics {
+    Metrics::new(&ManualClock::new(Timestamp::from_secs(1_795_239_363)))
+}
+
+fn calcom() -> ProviderName {
+    ProviderName::parse("calcom").unwrap()
+}
+
+/// Every sample's name, and every label name, of everything that can be recorded.
+fn names(text: &str) -> BTreeSet<String> {
+    let typed = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    typed
+        .map(|line| {
+            let (name, kind) = line.split_once(' ').unwrap();
+            match kind {
+                "counter" => format!("{name}_total"),
+                "info" => format!("{name}_info"),
+                _ => name.to_owned(),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_recorded_is_what_is_told() {
+    let metrics = metrics();
+    let proxy = metrics.proxy(&calcom());
+    let under_way = proxy.begin();
+    proxy.request(
+        Outcome::of_status(http::StatusCode::OK),
+        Duration::from_millis(3),
+    );
+    proxy.upstream(Duration::from_millis(2));
+    proxy.replay(Replay::Recovered);
+    let token = metrics.token(&calcom());
+    token.lookup(Lookup::Hit);
+    token.lookup(Lookup::Hit);
+    token.renewal(Redeem::Force, Renewal::Renewed, Duration::from_secs(1));
+    token.connections(Status::NeedsReauth, 4);
+    metrics.spool_files().set(2);
+    metrics.store_errors().inc();
+    let text = metrics.encode().unwrap();
+    for line in [
+        "daypass_requests_total{provider=\"calcom\",outcome=\"2xx\"} 1",
+        "daypass_requests_in_flight{provider=\"calcom\"} 1",
+        "daypass_request_duration_seconds_count{provider=\"calcom\"} 1",
+        "daypass_upstream_duration_seconds_count{provider=\"calcom\"} 1",
+        "daypass_replays_total{provider=\"calcom\",outcome=\"recovered\"} 1",
+        "daypass_token_lookups_total{provider=\"calcom\",result=\"hit\"} 2",
+        "daypass_renewals_total{provider=\"calcom\",redemption=\"force\",outcome=\"renewed\"} 1",
+        "daypass_connections{provider=\"calcom\",status=\"needs_reauth\"} 4",
+        "daypass_spool_files 2",
+        "daypass_store_errors_total 1",
+        "process_start_time_seconds 1795239363",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+    drop(under_way);
+    let text = metrics.encode().unwrap();
+    assert!(text.contains("daypass_requests_in_flight{provider=\"calcom\"} 0"));
+}
+
+#[test]
+fn every_word_has_its_own_place() {
+    fn check<L: Label>() {
+        let words: BTreeSet<_> = L::ALL.iter().map(|label| label.as_str()).collect();
+        assert_eq!(words.len(), L::ALL.len());
+        for (index, label) in L::ALL.iter().enumerate() {
+            assert_eq!(label.index(), index, "{}", label.as_str());
+        }
+    }
+    check::<Outcome>();
+    check::<Replay>();
+    check::<Lookup>();
+    check::<Redeem>();
+    check::<Renewal>();
+    check::<Status>();
+}
+
+#[test]
+fn two_recorders_of_one_provider_count_together() {
+    let metrics = metrics();
+    for recorder in [metrics.token(&calcom()), metrics.token(&calcom())] {
+        recorder.lookup(Lookup::Wait);
+    }
+    let text = metrics.encode().unwrap();
+    assert!(text.contains("result=\"wait\"} 2"), "{text}");
+}
+
+#[test]
+fn the_documentation_lists_every_metric_with_its_labels_and_words() {
+    let document = include_str!("../../../docs/metrics.md");
+    let (document, _) = document.split_once("## What to watch").unwrap();
+    let metrics = metrics();
+    let (_proxy, _token) = (metrics.proxy(&calcom()), metrics.token(&calcom()));
+    let told = names(&metrics.encode().unwrap());
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: BTreeSet<String> = rows
+        .filter_map(|row| row.split('`').next())
+        .filter(|name| name.starts_with("daypass_") || name.starts_with("process_"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, told);
+    words::<Outcome>("outcome", "daypass_requests_total", document);
+    words::<Replay>("outcome", "daypass_replays_total", document);
+    words::<Lookup>("result", "daypass_token_lookups_total", document);
+    words::<Redeem>("redemption", "daypass_renewals_total", document);
+    words::<Renewal>("outcome", "daypass_renewals_total", document);
+    words::<Status>("status", "daypass_connections", document);
+}
+
+/// That the row of `metric` lists `label` with every word it may have.
+fn words<L: Label>(label: &str, metric: &str, document: &str) {
+    let row = document
+        .lines()
+        .find(|line| line.starts_with(&format!("| `{metric}` ")));
+    let row = row.unwrap_or_default();
+    assert!(row.contains(&format!("`{label}`")), "{metric}: {label}");
+    for word in L::ALL.iter().map(|label| label.as_str()) {
+        assert!(row.contains(&format!("`{word}`")), "{metric}: {word}");
+    }
+}
