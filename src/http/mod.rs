@@ -1,9 +1,24 @@
 //! HTTP as this house speaks it, whoever the other side is.
 //!
+//! * [`server`]: the accept loop of every listener; [`guard`] stands before its parser.
+//! * [`client`]: pooled connections to providers.
+//! * [`body`]: the one body type of the outbound stack; [`replay`] keeps a copy of what streams.
+//! * [`hop_by_hop`]: which headers end at a proxy.
+//! * [`problem`]: errors as `application/problem+json`, and the layer that makes them.
+//! * [`access_log`]: one event per request.
 //! * [`tls`]: the one TLS configuration: trust roots, and the CA file of the configuration.
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+pub mod access_log;
+pub mod body;
+pub mod client;
+mod executor;
+pub mod guard;
+pub mod hop_by_hop;
+pub mod problem;
+pub mod replay;
+pub mod server;
 pub mod tls;
 
 /// Where a listener listens.

@@ -1,10 +1,37 @@
 //! The outbound proxy: what an app container calls instead of the provider.
+//!
+//! Read [`stack`] first: it names every layer, in order, with its reason.
+//!
+//! * `route`, `host`, `target`: whom a request is for and where it goes; everything else is refused.
+//! * `local`: the calls under `/-/`, which this process answers itself.
+//! * `strip`, `links`: what does not pass, and what must be rewritten to stay usable.
+//! * `recover`, `inject`, `deadline`: one attempt with a token, and at most one more.
+//! * `admit`: how many requests at once.
+//! * `errors`: which error becomes which answer.
 
 use std::time::Duration;
 
 use http::HeaderName;
 
 use crate::http::Listen;
+
+mod admit;
+mod deadline;
+mod errors;
+mod host;
+mod inject;
+mod links;
+mod local;
+mod recover;
+mod route;
+mod stack;
+mod strip;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use local::{ConnectionView, Force, LocalCalls};
+pub use stack::{Outbound, Wiring, stack};
 
 /// `[outbound]`.
 #[derive(Clone, Debug)]

@@ -1,0 +1,261 @@
+//! The accept loop of every listener: TCP or unix socket, HTTP/1.1 and prior-knowledge HTTP/2.
+//!
+//! 1. Connections are cut by [`guard`](super::guard) when they say nothing, stop midway through a
+//!    head, or send a request that two parsers could read differently.
+//! 2. At most [`MAX_CONNECTIONS`] at once; beyond that, callers wait in the backlog.
+//! 3. An accept error never ends the loop: with descriptors used up it waits a little.
+//! 4. A drain stops accepting, lets requests under way finish (`Connection: close`, GOAWAY), and
+//!    cuts what is left when the [`Lifecycle`] says stop.
+//! 5. A unix socket file is removed at the start only if nobody answers on it, and at the end.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::{fs::PermissionsExt, net as std_unix},
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tower::{BoxError, Service};
+
+use super::{Listen, executor::Executor, guard::Guard};
+use crate::base::lifecycle::Lifecycle;
+
+/// More than a pod's app opens; few enough to stay below common descriptor limits together with the
+/// connections to providers.
+pub const MAX_CONNECTIONS: usize = 8192;
+/// How long to leave `accept` alone when it fails for want of descriptors or memory.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Connections the kernel keeps waiting.
+const BACKLOG: u32 = 1024;
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+/// A quiet HTTP/2 caller is asked this often whether it lives, and has so long to answer.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A socket that listens already, so that the address is known and held before anything starts.
+#[derive(Debug)]
+pub struct Bound {
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, SocketFile),
+}
+
+/// Removes its socket file when dropped.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+/// Either kind of accepted connection.
+enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Starts to listen. Must be called on the runtime.
+    ///
+    /// A unix socket gets mode 0660: the app and the sidecar may run as different users of one group.
+    pub fn bind(listen: &Listen) -> io::Result<Self> {
+        let socket = match listen {
+            Listen::Tcp(address) => {
+                let listener = bind_tcp(*address)?;
+                let address = listener.local_addr()?;
+                Socket::Tcp(listener, address)
+            }
+            Listen::Unix(path) => {
+                remove_stale(path)?;
+                let listener = UnixListener::bind(path)?;
+                let file = SocketFile(path.clone());
+                fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+                Socket::Unix(listener, file)
+            }
+        };
+        Ok(Self { socket })
+    }
+
+    /// Where it listens; a port that was given as 0 has become the real one.
+    pub fn local_addr(&self) -> Listen {
+        match &self.socket {
+            Socket::Tcp(_, address) => Listen::Tcp(*address),
+            Socket::Unix(_, file) => Listen::Unix(file.0.clone()),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Socket::Tcp(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                // An error means that the peer is gone already, which reading will show.
+                let _gone = stream.set_nodelay(true);
+                Ok(Accepted::Tcp(stream))
+            }
+            Socket::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    // A restarted sidecar must not wait for its predecessor's connections to time out.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG.cast_signed())?;
+    TcpListener::from_std(socket.into())
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+
+    let is_socket = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type().is_socket(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // Anything else than a socket is somebody's file: binding fails and says so.
+    if is_socket
+        && let Err(error) = std_unix::UnixStream::connect(path)
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody may have removed it; that is what was wanted.
+        let _missing = fs::remove_file(&self.0);
+    }
+}
+
+/// Serves `service` on `bound` until `lifecycle` drains. Returns at once; the work is in tasks.
+pub fn serve<S, B>(bound: Bound, lifecycle: &Lifecycle, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let tasks = lifecycle.clone();
+    lifecycle.spawn_until_drain(async move {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let builder = builder(&tasks);
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            match bound.accept().await {
+                Ok(Accepted::Tcp(stream)) => {
+                    connection(&tasks, &builder, stream, service.clone(), place);
+                }
+                Ok(Accepted::Unix(stream)) => {
+                    connection(&tasks, &builder, stream, service.clone(), place);
+                }
+                Err(error) => rest(&error).await,
+            }
+        }
+    });
+}
+
+fn builder(lifecycle: &Lifecycle) -> Builder<Executor> {
+    let mut builder = Builder::new(Executor(lifecycle.clone()));
+    // Answers are small: one buffer written at once beats several system-call vectors (measured).
+    // Times are kept by the guard, which also covers what comes before the first byte.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .writev(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .adaptive_window(true);
+    builder
+}
+
+/// Runs one connection in a task of its own.
+fn connection<I, S, B>(
+    lifecycle: &Lifecycle,
+    builder: &Builder<Executor>,
+    stream: I,
+    service: S,
+    place: OwnedSemaphorePermit,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let io = TokioIo::new(Guard::new(stream));
+    let serving = builder
+        .serve_connection(io, TowerToHyperService::new(service))
+        .into_owned();
+    let (draining, stopped) = (lifecycle.draining(), lifecycle.stopped());
+    drop(lifecycle.spawn(async move {
+        let mut serving = pin!(serving);
+        let mut stopped = pin!(stopped);
+        let ended = tokio::select! {
+            ended = serving.as_mut() => Some(ended),
+            () = draining => None,
+            () = &mut stopped => return,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                serving.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = serving => ended,
+                    () = stopped => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error = %error, "a caller's connection broke");
+        }
+        drop(place);
+    }));
+}
+
+/// Waits as long as `error` deserves before the next `accept`.
+async fn rest(error: &io::Error) {
+    let of_one_connection = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    );
+    if !of_one_connection {
+        tracing::warn!(error = %error, "no connection can be accepted just now");
+        tokio::time::sleep(ACCEPT_BACKOFF).await;
+    }
+}

@@ -1,0 +1,227 @@
+//! Puts the connection's access token on an attempt to reach the provider.
+//!
+//! Sits directly above the deadline and the client: everything outside this layer sees a request
+//! without a provider credential, everything inside sees it with one.
+//!
+//! * Request: takes the token in memory without waiting, else asks for one and waits; a replay brings
+//!   its own. `Authorization` is set, never added to. No token, no request: the provider would treat
+//!   it as anonymous, and some of its calls would even succeed.
+//! * Response: comes with the [`Bearer`] that was used, so that a refusal can name its generation.
+//! * Order: inside recover, which decides whether there is a second attempt.
+//!
+//! Bearer syntax: RFC 6750 §2.1.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, header::AUTHORIZATION};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::{BoxError, Layer, Service};
+
+use super::route::{Upstream, User};
+use crate::{
+    http::{access_log::Record, body::Body, replay::ReplayBody},
+    token::{Bearer, TokenFuture, TokenSource},
+};
+
+/// One try to get an answer.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) request: Request<ReplayBody>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) user: User,
+    pub(super) record: Arc<Record>,
+    /// The token to use; `None` takes whichever is valid.
+    pub(super) bearer: Option<Arc<Bearer>>,
+}
+
+/// An answer, and the token it was given to.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    pub(super) bearer: Arc<Bearer>,
+}
+
+/// Applies [`Inject`].
+#[derive(Clone)]
+pub(super) struct InjectLayer {
+    tokens: Arc<dyn TokenSource>,
+}
+
+/// Sets `Authorization`; see the [module docs](self).
+#[derive(Clone)]
+pub(super) struct Inject<S> {
+    inner: S,
+    tokens: Arc<dyn TokenSource>,
+}
+
+pin_project! {
+    /// Response future of [`Inject`].
+    pub(super) struct ResponseFuture<S>
+    where
+        S: Service<Request<ReplayBody>>,
+    {
+        inner: S,
+        record: Arc<Record>,
+        since: Instant,
+        #[pin]
+        state: State<S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        Invalid { error: Option<BoxError> },
+        Token { request: Option<Request<ReplayBody>>, token: TokenFuture },
+        Inner { bearer: Option<Arc<Bearer>>, #[pin] response: F },
+    }
+}
+
+// === impl InjectLayer ===
+
+impl InjectLayer {
+    /// Injects tokens of `tokens`.
+    pub(super) const fn new(tokens: Arc<dyn TokenSource>) -> Self {
+        Self { tokens }
+    }
+}
+
+impl<S> Layer<S> for InjectLayer {
+    type Service = Inject<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Inject {
+            inner,
+            tokens: Arc::clone(&self.tokens),
+        }
+    }
+}
+
+// === impl Inject ===
+
+impl<S> Inject<S> {
+    fn bearer(&self, attempt: &mut Attempt) -> Option<Arc<Bearer>> {
+        let provider = attempt.upstream.provider.name();
+        attempt
+            .bearer
+            .take()
+            .or_else(|| self.tokens.cached(provider, attempt.user.as_str()))
+    }
+}
+
+impl<S> Service<Attempt> for Inject<S>
+where
+    S: Service<Request<ReplayBody>, Response = Response<Body>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    type Response = Answer;
+    type Error = BoxError;
+    type Future = ResponseFuture<S>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut attempt: Attempt) -> Self::Future {
+        // The clone has not been polled ready, so the original must serve this request.
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
+        let state = match self.bearer(&mut attempt) {
+            Some(bearer) => send(&mut inner, attempt.request, bearer, &attempt.record),
+            None => match attempt.user.at(attempt.upstream.provider.name()) {
+                Ok(key) => State::Token {
+                    request: Some(attempt.request),
+                    token: self.tokens.bearer(key),
+                },
+                Err(error) => State::Invalid {
+                    error: Some(error.into()),
+                },
+            },
+        };
+        ResponseFuture {
+            inner,
+            record: attempt.record,
+            since: Instant::now(),
+            state,
+        }
+    }
+}
+
+fn send<S>(
+    inner: &mut S,
+    mut request: Request<ReplayBody>,
+    bearer: Arc<Bearer>,
+    record: &Record,
+) -> State<S::Future>
+where
+    S: Service<Request<ReplayBody>>,
+{
+    let authorization = bearer.authorization().clone();
+    request.headers_mut().insert(AUTHORIZATION, authorization);
+    record.note(|facts| facts.generation = Some(bearer.generation()));
+    State::Inner {
+        response: inner.call(request),
+        bearer: Some(bearer),
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Inject<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inject")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl ResponseFuture ===
+
+impl<S> Future for ResponseFuture<S>
+where
+    S: Service<Request<ReplayBody>, Response = Response<Body>>,
+    S::Error: Into<BoxError>,
+{
+    type Output = Result<Answer, BoxError>;
+
+    #[expect(clippy::expect_used, reason = "a future polled after it is done")]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                StateProj::Invalid { error } => {
+                    return Poll::Ready(Err(error.take().expect("polled after completion")));
+                }
+                StateProj::Token { request, token } => {
+                    let token = ready!(token.as_mut().poll(cx));
+                    let waited = lap(this.since);
+                    this.record.note(|facts| facts.token_wait += waited);
+                    let request = request.take().expect("polled after completion");
+                    send(this.inner, request, token?, this.record)
+                }
+                StateProj::Inner { bearer, response } => {
+                    let response = ready!(response.poll(cx));
+                    let waited = lap(this.since);
+                    this.record.note(|facts| facts.upstream += waited);
+                    let bearer = bearer.take().expect("polled after completion");
+                    let answer = response.map(|response| Answer { response, bearer });
+                    return Poll::Ready(answer.map_err(Into::into));
+                }
+            };
+            this.state.set(next);
+        }
+    }
+}
+
+fn lap(since: &mut Instant) -> std::time::Duration {
+    let now = Instant::now();
+    let lap = now.saturating_duration_since(*since);
+    *since = now;
+    lap
+}

@@ -1,0 +1,445 @@
+//! Finds out whom a request is for, and where it goes.
+//!
+//! Everything outside this layer sees the caller's request; everything inside a [`Destination`].
+//!
+//! * Request: checked in this order, and refused ([`Refusal`]) at the first fault: method, host,
+//!   path, provider, user. The address is then built from the provider's `api_base`, never from
+//!   anything the caller said; the user header is taken out.
+//! * Response: untouched.
+//! * Order: inside the rescue layer, outside everything that needs to know a provider.
+//!
+//! Addressing: [`host`](super::host) decides between `/{provider}/rest` and the provider's own host.
+//! An `https://` absolute form is taken like `http://`: whoever speaks it in the clear has reached
+//! this process already.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header,
+    uri::{Authority, PathAndQuery},
+};
+use pin_project_lite::pin_project;
+use thiserror::Error;
+use tower::{BoxError, Layer, Service};
+
+use super::{
+    Config,
+    host::{Addressee, Form, Hosts},
+    target::{self, InvalidTarget},
+};
+use crate::{
+    base::ids::{ConnectionKey, InvalidId, ProviderName, UserId},
+    http::{
+        access_log::{Record, Tracked},
+        body::Body,
+    },
+    provider::{Judgement, SharedProvider},
+};
+
+/// A provider, and what this room needs to know of it in advance.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    /// The provider.
+    pub(super) provider: SharedProvider,
+    /// Whether its error bodies are read, which needs them uncompressed.
+    pub(super) judges_bodies: bool,
+}
+
+/// Whose request it is; visible ASCII, checked.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct User(HeaderValue);
+
+/// A request that goes to a provider.
+#[derive(Debug)]
+pub(super) struct Routed {
+    pub(super) request: Request<Body>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) user: User,
+    pub(super) caller: Caller,
+    pub(super) record: Arc<Record>,
+}
+
+/// How the caller wrote the provider, and so how links must look to be usable to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// `/{provider}/…` at this host, if it said which.
+    Prefix(Option<Authority>),
+    /// The provider's own host.
+    Host,
+}
+
+/// A request that this process answers itself: `/-/{provider}/{action}`.
+#[derive(Debug)]
+pub(super) struct LocalCall {
+    pub(super) method: Method,
+    pub(super) key: ConnectionKey,
+    pub(super) action: String,
+    pub(super) query: String,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(super) enum Destination {
+    Provider(Routed),
+    Local(LocalCall),
+}
+
+/// Why a request goes nowhere. The caller's fault; retrying unchanged is of no use.
+#[derive(Debug, Error)]
+pub(super) enum Refusal {
+    #[error("CONNECT would open a tunnel, inside which no token can be added")]
+    Connect,
+    #[error("no provider is reached at {0}")]
+    Host(String),
+    #[error("more than one provider is reached at {0}")]
+    AmbiguousHost(String),
+    #[error(transparent)]
+    Target(#[from] InvalidTarget),
+    #[error("no provider is called {name:?}")]
+    UnknownProvider { name: String, known: Vec<String> },
+    #[error("the request does not say for which user")]
+    MissingUser(HeaderName),
+    #[error("the {0} header is not one user id")]
+    InvalidUser(HeaderName, #[source] Option<InvalidId>),
+}
+
+/// Applies [`Route`].
+#[derive(Clone, Debug)]
+pub(super) struct RouteLayer(Arc<Table>);
+
+/// Routes; see the [module docs](self).
+#[derive(Clone, Debug)]
+pub(super) struct Route<S> {
+    inner: S,
+    table: Arc<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    upstreams: Vec<Arc<Upstream>>,
+    hosts: Hosts,
+    user_header: HeaderName,
+}
+
+pin_project! {
+    /// Response future of [`Route`].
+    #[project = Projected]
+    #[derive(Debug)]
+    pub(super) enum ResponseFuture<F> {
+        Refused { refusal: Option<Refusal> },
+        Inner { #[pin] inner: F },
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    fn new(provider: SharedProvider) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        let judges_bodies = [401, 403, 498].into_iter().any(|status| {
+            http::StatusCode::from_u16(status).is_ok_and(|status| {
+                matches!(provider.judge(status, &headers), Judgement::ReadBody { .. })
+            })
+        });
+        Self {
+            provider,
+            judges_bodies,
+        }
+    }
+}
+
+// === impl User ===
+
+impl User {
+    /// As the caller wrote it.
+    pub(super) fn as_str(&self) -> &str {
+        // Checked when it was made: always visible ASCII.
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// Together with `provider`, the key of a connection.
+    pub(super) fn at(&self, provider: &ProviderName) -> Result<ConnectionKey, InvalidId> {
+        Ok(ConnectionKey {
+            provider: provider.clone(),
+            user: UserId::parse(self.as_str())?,
+        })
+    }
+
+    fn take(headers: &mut HeaderMap, name: &HeaderName) -> Result<Self, Refusal> {
+        let mut lines = headers.get_all(name).iter();
+        let value = match (lines.next(), lines.next()) {
+            (None, _) => return Err(Refusal::MissingUser(name.clone())),
+            (Some(_), Some(_)) => return Err(Refusal::InvalidUser(name.clone(), None)),
+            (Some(value), None) => value,
+        };
+        match value.to_str() {
+            Ok("") => Err(Refusal::MissingUser(name.clone())),
+            Ok(text) if UserId::is_valid(text) => {
+                let value = value.clone();
+                headers.remove(name);
+                Ok(Self(value))
+            }
+            _ => Err(Refusal::InvalidUser(name.clone(), Some(InvalidId::User))),
+        }
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl RouteLayer ===
+
+impl RouteLayer {
+    /// Routes to `providers` as `config` says.
+    pub(super) fn new(config: &Config, providers: Vec<SharedProvider>) -> Self {
+        let hosts = Hosts::new(config, providers.iter().map(|provider| provider.api_base()));
+        let upstreams = providers
+            .into_iter()
+            .map(|provider| Arc::new(Upstream::new(provider)))
+            .collect();
+        Self(Arc::new(Table {
+            upstreams,
+            hosts,
+            user_header: config.user_header.clone(),
+        }))
+    }
+}
+
+impl<S> Layer<S> for RouteLayer {
+    type Service = Route<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Route {
+            inner,
+            table: Arc::clone(&self.0),
+        }
+    }
+}
+
+// === impl Route ===
+
+impl<S> Service<Tracked<Body>> for Route<S>
+where
+    S: Service<Destination, Response = Response<Body>>,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, tracked: Tracked<Body>) -> Self::Future {
+        match self.table.route(tracked) {
+            Ok(destination) => ResponseFuture::Inner {
+                inner: self.inner.call(destination),
+            },
+            Err(refusal) => ResponseFuture::Refused {
+                refusal: Some(refusal),
+            },
+        }
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    fn route(&self, tracked: Tracked<Body>) -> Result<Destination, Refusal> {
+        let Tracked {
+            mut request,
+            record,
+        } = tracked;
+        if request.method() == Method::CONNECT {
+            return Err(Refusal::Connect);
+        }
+        let (authority, form) = authority(&request)?;
+        let addressee = match &authority {
+            Some(authority) => self.hosts.addressee(authority, form),
+            None => Addressee::Ourselves,
+        };
+        let uri = mem::take(request.uri_mut());
+        let path = uri.path();
+        if !path.starts_with('/') {
+            return Err(InvalidTarget::NoPath.into());
+        }
+        let (upstream, rest, caller) = match addressee {
+            Addressee::Provider(index) => (self.at(index)?, path, Caller::Host),
+            Addressee::Ourselves => match path.strip_prefix("/-/") {
+                Some(local) => return self.local(local, &uri, request, &record),
+                None => {
+                    let (upstream, rest) = self.by_prefix(path)?;
+                    (upstream, rest, Caller::Prefix(authority))
+                }
+            },
+            Addressee::Ambiguous => return Err(Refusal::AmbiguousHost(shown(authority))),
+            Addressee::Stranger => return Err(Refusal::Host(shown(authority))),
+        };
+        target::check_path(rest)?;
+        let target = target::build(rest, uri.query());
+        *request.uri_mut() = join(upstream, target)?;
+        let user = User::take(request.headers_mut(), &self.user_header)?;
+        let upstream = Arc::clone(upstream);
+        note(&record, upstream.provider.name(), &user);
+        Ok(Destination::Provider(Routed {
+            request,
+            upstream,
+            user,
+            caller,
+            record,
+        }))
+    }
+
+    /// The provider that the first segment of `path` names, and what follows it.
+    fn by_prefix<'a>(&self, path: &'a str) -> Result<(&Arc<Upstream>, &'a str), Refusal> {
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let name = path.split('/').next().unwrap_or_default();
+        let rest = match path.strip_prefix(name) {
+            None | Some("") => "/",
+            Some(rest) => rest,
+        };
+        Ok((self.named(name)?, rest))
+    }
+
+    fn named(&self, name: &str) -> Result<&Arc<Upstream>, Refusal> {
+        let is_it = |upstream: &&Arc<Upstream>| upstream.provider.name().as_str() == name;
+        self.upstreams
+            .iter()
+            .find(is_it)
+            .ok_or_else(|| self.unknown(name))
+    }
+
+    fn at(&self, index: usize) -> Result<&Arc<Upstream>, Refusal> {
+        self.upstreams.get(index).ok_or_else(|| self.unknown(""))
+    }
+
+    fn unknown(&self, name: &str) -> Refusal {
+        let names = self.upstreams.iter();
+        Refusal::UnknownProvider {
+            name: name.to_owned(),
+            known: names
+                .map(|upstream| upstream.provider.name().to_string())
+                .collect(),
+        }
+    }
+
+    /// `local` is what follows `/-/`.
+    fn local(
+        &self,
+        local: &str,
+        uri: &Uri,
+        mut request: Request<Body>,
+        record: &Record,
+    ) -> Result<Destination, Refusal> {
+        let (name, action) = local.split_once('/').unwrap_or((local, ""));
+        let provider = self.named(name)?.provider.name();
+        let user = User::take(request.headers_mut(), &self.user_header)?;
+        note(record, provider, &user);
+        let key = user
+            .at(provider)
+            .map_err(|why| Refusal::InvalidUser(self.user_header.clone(), Some(why)))?;
+        Ok(Destination::Local(LocalCall {
+            method: request.method().clone(),
+            key,
+            action: action.to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
+        }))
+    }
+}
+
+/// The host that the caller addressed, and how it did. An absolute target outranks the Host header
+/// (RFC 9112 §3.2.2); HTTP/1.0 may do without either.
+fn authority(request: &Request<Body>) -> Result<(Option<Authority>, Form), Refusal> {
+    let (uri, version) = (request.uri(), request.version());
+    let authority = match uri.authority() {
+        Some(authority) => Some(authority.clone()),
+        None => host_header(request.headers(), version)?,
+    };
+    if authority
+        .as_ref()
+        .is_some_and(|host| host.as_str().contains('@'))
+    {
+        return Err(InvalidTarget::Host.into());
+    }
+    if !matches!(uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(InvalidTarget::Scheme.into());
+    }
+    let absolute = version < Version::HTTP_2 && uri.scheme().is_some();
+    let form = if absolute {
+        Form::Absolute
+    } else {
+        Form::Origin
+    };
+    Ok((authority, form))
+}
+
+fn host_header(headers: &HeaderMap, version: Version) -> Result<Option<Authority>, Refusal> {
+    let mut lines = headers.get_all(header::HOST).iter();
+    match (lines.next(), lines.next()) {
+        (Some(host), None) => match Authority::try_from(host.as_bytes()) {
+            Ok(host) => Ok(Some(host)),
+            Err(_) => Err(InvalidTarget::Host.into()),
+        },
+        (None, _) if version < Version::HTTP_11 => Ok(None),
+        _ => Err(InvalidTarget::Host.into()),
+    }
+}
+
+fn join(
+    upstream: &Upstream,
+    target: Result<PathAndQuery, http::uri::InvalidUri>,
+) -> Result<Uri, InvalidTarget> {
+    let joined = target.map(|target| upstream.provider.api_base().join(&target));
+    match joined {
+        Ok(Ok(uri)) => Ok(uri),
+        // The library refuses only bytes that no target may have.
+        Ok(Err(_)) | Err(_) => Err(InvalidTarget::StrayByte),
+    }
+}
+
+fn note(record: &Record, provider: &ProviderName, user: &User) {
+    record.note(|facts| {
+        facts.provider = Some(provider.clone());
+        facts.user = Some(user.0.clone());
+    });
+}
+
+fn shown(authority: Option<Authority>) -> String {
+    authority.map_or_else(String::new, |authority| authority.to_string())
+}
+
+// === impl ResponseFuture ===
+
+impl<F, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response<Body>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            Projected::Inner { inner } => inner.poll(cx).map_err(Into::into),
+            Projected::Refused { refusal } => {
+                #[expect(clippy::expect_used, reason = "a future polled after it is done")]
+                let refusal = refusal.take().expect("polled after completion");
+                Poll::Ready(Err(refusal.into()))
+            }
+        }
+    }
+}

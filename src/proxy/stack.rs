@@ -1,0 +1,112 @@
+//! The outbound stack, from the caller's request to the provider's answer.
+
+use std::{convert::Infallible, fmt, sync::Arc};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
+
+use super::{
+    Config, LocalCalls,
+    admit::AdmitLayer,
+    deadline::DeadlineLayer,
+    errors,
+    inject::{Attempt, InjectLayer},
+    local::{Calls, LocalLayer},
+    recover::RecoverLayer,
+    route::{RouteLayer, Routed},
+    strip::StripLayer,
+};
+use crate::{
+    base::clock::SharedClock,
+    http::{
+        access_log::{AccessLogLayer, LoggedBody, Observe},
+        body::Body,
+        client::Client,
+        problem::RescueLayer,
+    },
+    provider::SharedProvider,
+    token::TokenSource,
+};
+
+/// What the outbound listener serves.
+pub type Outbound = BoxCloneSyncService<Request<Incoming>, Response<LoggedBody<Body>>, Infallible>;
+
+/// What the outbound stack is made of.
+pub struct Wiring {
+    /// `[outbound]`.
+    pub config: Config,
+    /// Every configured provider.
+    pub providers: Vec<SharedProvider>,
+    /// Where tokens come from.
+    pub tokens: Arc<dyn TokenSource>,
+    /// What the local calls are answered from.
+    pub local: Arc<dyn LocalCalls>,
+    /// The way to the providers.
+    pub client: Client,
+    /// The wall clock, for `expires_in`.
+    pub clock: SharedClock,
+    /// Is told of every request.
+    pub observer: Arc<dyn Observe>,
+}
+
+/// Builds the stack. Outermost first; every layer says why it stands where it does.
+pub fn stack(wiring: Wiring) -> Outbound {
+    let Wiring {
+        config,
+        providers,
+        tokens,
+        local,
+        client,
+        clock,
+        observer,
+    } = wiring;
+    let calls = Calls {
+        connections: local,
+        tokens: Arc::clone(&tokens),
+        clock,
+        token_reads: config.token_reads,
+    };
+    let service = ServiceBuilder::new()
+        // One body type for everything below, whoever made the body.
+        .map_request(|request: Request<Incoming>| request.map(Body::from))
+        // Outermost, so that problems and abandoned requests are logged and counted, too.
+        .layer(AccessLogLayer::new(observer))
+        // Above everything that fails: one table turns every error into an answer.
+        .layer(RescueLayer::new(errors::problem))
+        // Before any work is done for a request, because refusing must be cheap.
+        .layer(AdmitLayer::new(config.max_in_flight))
+        // Whom it is for; from here on a request has a provider and a user.
+        .layer(RouteLayer::new(&config, providers))
+        // Takes out what is answered here, so that only provider calls go on.
+        .layer(LocalLayer::new(calls))
+        .layer_fn(takes::<_, Routed>)
+        // No credential but ours passes; outside of inject, which adds it.
+        .layer(StripLayer)
+        // One more attempt at most; inside strip, so that the second is as clean as the first.
+        .layer(RecoverLayer::new(
+            Arc::clone(&tokens),
+            config.replay_body_bytes,
+        ))
+        .layer_fn(takes::<_, Attempt>)
+        // The token, right above the wire: nothing further out ever sees it.
+        .layer(InjectLayer::new(tokens))
+        // Around each attempt, so that waiting for a token is not the provider's time.
+        .layer(DeadlineLayer::new(config.response_timeout))
+        .service(client);
+    BoxCloneSyncService::new(service)
+}
+
+/// Pins what the next service takes, so that a mistake in the chain is reported next to its cause.
+const fn takes<S: Service<Req>, Req>(service: S) -> S {
+    service
+}
+
+impl fmt::Debug for Wiring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wiring")
+            .field("config", &self.config)
+            .field("providers", &self.providers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,150 @@
+//! Takes away what must not pass: credentials of the caller, traces of it, hop-by-hop fields.
+//!
+//! * Request: credential-like fields ([`FORBIDDEN`], `Proxy-*`, `X-Forwarded-*`) and hop-by-hop
+//!   fields go; `Via` and `TE: trailers` are set; every other field passes byte for byte.
+//! * Response: hop-by-hop fields, `Set-Cookie` (a provider's cookie would be shared by all users
+//!   behind this proxy) and `Alt-Svc` (it speaks of the provider's host, not of ours) go; `Via` is
+//!   appended.
+//! * Order: outside of inject, which adds the one credential that does pass. From here inward, a
+//!   request without a token is a request without any credential.
+//!
+//! `Accept-Encoding` goes where an answer's body must be read: at providers that tell a refused token
+//! by the body of an error.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use super::route::Routed;
+use crate::http::{body::Body, hop_by_hop};
+
+/// Fields that could stand in for a credential, or that tell whom the caller serves.
+///
+/// `x-cal-*`: together they outrank a bearer at Cal.com. `origin`: makes Cal.com refuse a managed
+/// user's token. `host`: is the provider's.
+const FORBIDDEN: [HeaderName; 11] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::ORIGIN,
+    header::REFERER,
+    header::FORWARDED,
+    header::VIA,
+    header::HOST,
+    HeaderName::from_static("cookie2"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-cal-client-id"),
+    HeaderName::from_static("x-cal-secret-key"),
+];
+/// Families of such fields.
+const FORBIDDEN_PREFIXES: [&str; 2] = ["x-forwarded-", "proxy-"];
+/// `Alt-Svc` (RFC 7838).
+const ALT_SVC: HeaderName = header::ALT_SVC;
+
+/// Applies [`Strip`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StripLayer;
+
+/// Strips; see the [module docs](self).
+#[derive(Clone, Debug)]
+pub(super) struct Strip<S> {
+    inner: S,
+}
+
+pin_project! {
+    /// Response future of [`Strip`].
+    #[derive(Debug)]
+    pub(super) struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+    }
+}
+
+impl<S> Layer<S> for StripLayer {
+    type Service = Strip<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Strip { inner }
+    }
+}
+
+// === impl Strip ===
+
+impl<S> Service<Routed> for Strip<S>
+where
+    S: Service<Routed, Response = Response<Body>>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut routed: Routed) -> Self::Future {
+        let version = routed.request.version();
+        let headers = routed.request.headers_mut();
+        strip_request(headers);
+        if routed.upstream.judges_bodies {
+            headers.remove(header::ACCEPT_ENCODING);
+        }
+        headers.insert(header::VIA, via(version));
+        // Our own word to the next hop: we pass trailers on.
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        ResponseFuture {
+            inner: self.inner.call(routed),
+        }
+    }
+}
+
+fn strip_request(headers: &mut HeaderMap) {
+    hop_by_hop::strip(headers);
+    for name in &FORBIDDEN {
+        headers.remove(name);
+    }
+    let of_family = |name: &&HeaderName| {
+        FORBIDDEN_PREFIXES
+            .iter()
+            .any(|prefix| name.as_str().starts_with(prefix))
+    };
+    let family: Vec<HeaderName> = headers.keys().filter(of_family).cloned().collect();
+    for name in family {
+        headers.remove(name);
+    }
+}
+
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2 daypass",
+        Version::HTTP_10 => "1.0 daypass",
+        _ => "1.1 daypass",
+    })
+}
+
+// === impl ResponseFuture ===
+
+impl<F, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = ready!(self.project().inner.poll(cx))?;
+        let version = response.version();
+        // The version is each connection's own; hyper would take it for the caller's.
+        *response.version_mut() = Version::HTTP_11;
+        let headers = response.headers_mut();
+        hop_by_hop::strip(headers);
+        headers.remove(header::SET_COOKIE);
+        headers.remove(ALT_SVC);
+        headers.append(header::VIA, via(version));
+        Poll::Ready(Ok(response))
+    }
+}

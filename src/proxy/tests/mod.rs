@@ -1,0 +1,6 @@
+//! The outbound stack over real sockets: callers, the proxy, and a scripted provider.
+
+mod addressing;
+mod bodies;
+mod recovery;
+mod world;
