@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_LENGTH};
 use serde_json::{Value, json};
 
 use crate::sandbox::{
@@ -61,6 +61,8 @@ pub(crate) fn finish(stage: &Stage, seen: &Seen, usage: Option<Usage>, response:
                 "statusCode": refusal.status.as_u16(),
             }},
         });
+        // The router has already measured the placeholder.
+        response.headers_mut().remove(CONTENT_LENGTH);
         *response.body_mut() = Body::from(body.to_string());
     }
     if let Ok(id) = HeaderValue::from_str(&stage.uuid()) {
