@@ -89,10 +89,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Stores new tokens as the generation after the fence's, clears intent and cooldown, and makes
     /// the connection active, even if it was marked [`Status::NeedsReauth`] meanwhile. Needs no
-    /// lease: whoever holds tokens minted from the stored generation may commit them.
+    /// lease: whoever holds tokens minted from the stored generation may commit them. If the
+    /// connection was removed and made anew, the new one stands ([`Committed::Superseded`]).
     async fn commit(&self, fence: &Fence, renewed: Renewed) -> Result<Committed, Error>;
 
-    /// Records a failed attempt: sets the cooldown, and takes the intent back if nothing was spent.
+    /// Records a failed attempt: sets the cooldown, and takes the attempt back if nothing was spent.
+    /// An earlier attempt at this generation, whose end is not known, stays recorded as it was.
     async fn fail(&self, fence: &Fence, cooldown: Cooldown, spent: Spent) -> Result<Fenced, Error>;
 
     /// Marks the connection as needing its user, once: [`Fenced::Unchanged`] if it was marked already.
@@ -108,7 +110,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error>;
 
     /// What changed after `cursor`, by whatever process; waits up to `wait` if nothing did. Without a
-    /// cursor: the present cursor at once, and no keys.
+    /// cursor: the present cursor at once, and no keys. Leases and intents are not told of.
     async fn changes(&self, cursor: Option<Cursor>, wait: Duration) -> Result<Changes, Error>;
 
     /// How many connections there are, by provider and status.

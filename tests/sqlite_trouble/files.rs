@@ -93,7 +93,7 @@ async fn a_folder_in_place_of_the_file_is_not_writable() {
 }
 
 #[tokio::test]
-async fn a_disk_that_turns_read_only_fails_the_check_but_no_read() {
+async fn a_read_only_disk_is_refused_at_opening() {
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path();
     let Some(_mount) = Mount::try_new(disk, &["-t", "tmpfs", "-o", "size=8m", "none"]) else {

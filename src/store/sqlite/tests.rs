@@ -82,3 +82,17 @@ async fn a_caller_that_leaves_does_not_take_its_write_along() {
     store.check().await.unwrap();
     assert!(store.load(&new("anna").key).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn the_check_writes_to_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder, Options::default());
+    let log = || {
+        std::fs::metadata(folder.path().join("db-wal"))
+            .unwrap()
+            .len()
+    };
+    let before = log();
+    store.check().await.unwrap();
+    assert!(log() > before);
+}

@@ -69,7 +69,7 @@ CREATE TABLE changes (
 
 -- Written to find out whether the store can be written to.
 CREATE TABLE probe (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    at INTEGER NOT NULL
+    id    INTEGER PRIMARY KEY CHECK (id = 1),
+    count INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO probe (id, at) VALUES (1, 0);
+INSERT INTO probe (id, count) VALUES (1, 0);
