@@ -245,19 +245,27 @@ impl TryFrom<String> for Sealed {
 // === impl Key ===
 
 impl Key {
+    /// A key of 32 bytes.
+    pub fn new(id: &str, bytes: &Secret<[u8; 32]>) -> Result<Self, KeyError> {
+        Self::of_slice(id, bytes.danger_expose())
+    }
+
     /// A key from its base64 text; white space around it (a file's last line break) is ignored.
     pub fn parse(id: &str, value: &Secret<String>) -> Result<Self, KeyError> {
+        // The decoder's own complaint quotes a byte of the key, so it is not passed on.
+        let Ok(bytes) = BASE64.decode(value.danger_expose().trim()) else {
+            return Err(KeyError::NotBase64 { id: id.to_owned() });
+        };
+        Self::of_slice(id, &Zeroizing::new(bytes))
+    }
+
+    fn of_slice(id: &str, bytes: &[u8]) -> Result<Self, KeyError> {
         let named = || id.to_owned();
         let fits = (1..=MAX_ID_LEN).contains(&id.len());
         if !fits || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(KeyError::InvalidId { id: named() });
         }
-        // The decoder's own complaint quotes a byte of the key, so it is not passed on.
-        let Ok(bytes) = BASE64.decode(value.danger_expose().trim()) else {
-            return Err(KeyError::NotBase64 { id: named() });
-        };
-        let bytes = Zeroizing::new(bytes);
-        let Ok(cipher) = Aes256Gcm::new_from_slice(&bytes) else {
+        let Ok(cipher) = Aes256Gcm::new_from_slice(bytes) else {
             let found = bytes.len();
             return Err(KeyError::WrongLength { id: named(), found });
         };
