@@ -22,6 +22,7 @@
 //! | [`cli`] | the subcommands |
 
 pub mod admin;
+pub mod app;
 pub mod base;
 pub mod cli;
 pub mod config;

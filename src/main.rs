@@ -1,3 +1,7 @@
 //! The `daypass` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    daypass::cli::main()
+}

@@ -72,6 +72,23 @@ impl Lifecycle {
         self.draining.is_cancelled()
     }
 
+    /// Resolves when unfinished work is dropped.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.stopped.clone().cancelled_owned()
+    }
+
+    /// Runs `task` beside the work that counts: a drain does not wait for it, and drops it at its end.
+    /// For what serves others and has no end of its own, such as an idle connection.
+    pub fn spawn_unwatched<F>(&self, task: F)
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        #[expect(clippy::disallowed_methods, reason = "the one owner of spawning")]
+        drop(tokio::spawn(
+            self.stopped.clone().run_until_cancelled_owned(task),
+        ));
+    }
+
     /// Drops every task where it waits, at once and for good: what a crash does, for tests.
     pub fn stop(&self) {
         self.stopped.cancel();

@@ -1,5 +1,221 @@
-//! The command line.
+//! The command line: what a person or a script asks of the `daypass` binary.
 //!
-//! * [`import`]: reads the tokens that other systems exported.
+//! 1. Exit codes: 0 done; 1 it failed, and the message says what to do; 2 the configuration or the
+//!    command line is wrong.
+//! 2. Answers go to standard output, everything else to standard error. Tables for people, `--json`
+//!    for programs.
+//! 3. A command is one file, and takes what it writes to as an argument, so that tests can read it.
 
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    app::{self, StartError},
+    config::{self, Environment, Loaded, Problems},
+};
+
+mod check;
+mod connections;
+mod demo;
+mod health;
 pub mod import;
+mod keygen;
+mod run;
+mod sandbox;
+mod table;
+
+/// Your app says who; Daypass brings the pass.
+///
+/// A sidecar that adds a user's valid OAuth token to calls to Cal.com and Calendly. Try `daypass demo`
+/// first: it needs no account anywhere.
+#[derive(Debug, Parser)]
+#[command(name = "daypass", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Args)]
+struct Global {
+    /// The configuration file [default: ./daypass.toml, then /etc/daypass/daypass.toml]
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one configuration key, as in `--set outbound.listen=127.0.0.1:8420`; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar
+    Run,
+    /// Try it all without any account: sandbox, sidecar and connected users in one process
+    Demo(demo::Options),
+    /// Run the emulated Cal.com and Calendly alone
+    Sandbox(sandbox::Options),
+    /// Check the configuration: every problem at once
+    Check,
+    /// Make an encryption key
+    Keygen,
+    /// Look at, import, renew and revoke connections
+    #[command(subcommand)]
+    Connections(connections::Command),
+    /// Ask a running sidecar whether it is ready; for exec probes
+    Health(health::Options),
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+enum Error {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Configuration(Problems),
+    /// Something could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// There is no log.
+    #[error("the log cannot be set up")]
+    Log(#[from] crate::telemetry::log::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    /// There is no token.
+    #[error(transparent)]
+    Token(#[from] crate::token::Error),
+    /// Reading or writing failed.
+    #[error("{what}")]
+    Io {
+        /// What was read or written.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// It was done, and the answer is no.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A command's answer.
+type Outcome = Result<(), Error>;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::http::tls::install_crypto();
+    match dispatch(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _unheard = explain(&error);
+            match error {
+                Error::Configuration(_) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Outcome {
+    let environment = Environment::of_process();
+    let context = Context {
+        global: &cli.global,
+        environment: &environment,
+    };
+    let mut out = io::stdout().lock();
+    match &cli.command {
+        Command::Run => run::run(&context),
+        Command::Demo(options) => demo::run(options, &mut out),
+        Command::Sandbox(options) => sandbox::run(options, &mut out),
+        Command::Check => check::run(&context, &mut out),
+        Command::Keygen => keygen::run(&context, &mut out),
+        Command::Connections(command) => connections::run(command, &context, &mut out),
+        Command::Health(options) => health::run(options, &context, &mut out),
+    }
+}
+
+/// What a command knows of its surroundings.
+struct Context<'a> {
+    global: &'a Global,
+    environment: &'a Environment,
+}
+
+impl Context<'_> {
+    fn load(&self) -> Result<Loaded, Problems> {
+        let request = config::Request {
+            file: self.global.config.clone(),
+            overrides: self.global.set.clone(),
+        };
+        config::load(&request, self.environment)
+    }
+
+    fn loaded(&self) -> Result<Loaded, Error> {
+        self.load().map_err(Error::Configuration)
+    }
+}
+
+/// Prints an error and what caused it, one line each.
+fn explain(error: &dyn std::error::Error) -> io::Result<()> {
+    let mut err = io::stderr().lock();
+    writeln!(err, "daypass: {error}")?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        writeln!(err, "  because: {error}")?;
+        cause = error.source();
+    }
+    Ok(())
+}
+
+/// Runs `work` on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Error> {
+    let runtime = app::runtime().map_err(|source| Error::Io {
+        what: "the runtime could not be started".to_owned(),
+        source,
+    })?;
+    Ok(runtime.block_on(work))
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE, such as outbound.listen=127.0.0.1:8420".to_owned()),
+    }
+}
+
+/// Writes to `out`, or says that it could not.
+fn write(out: &mut dyn Write, text: &str) -> Outcome {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever read the answer has heard enough: `daypass connections list | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(source) => Err(Error::Io {
+            what: "the answer could not be written".into(),
+            source,
+        }),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Writes `value` as JSON and a line end.
+fn write_json(out: &mut dyn Write, value: &impl serde::Serialize) -> Outcome {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Error::Io {
+        what: "the answer could not be written as JSON".to_owned(),
+        source: error.into(),
+    })?;
+    write(out, &format!("{text}\n"))
+}
+
+/// Whether a person is watching standard error.
+fn watched() -> bool {
+    io::stderr().is_terminal()
+}

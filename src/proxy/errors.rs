@@ -210,7 +210,7 @@ fn without_token(error: &token::Error) -> Problem {
             "destination_not_found",
         )
         .with_detail(error.to_string()),
-        Error::RefusedTooOften { .. } => unavailable(
+        Error::AnswerStands { .. } => unavailable(
             "refresh-failed",
             "The token could not be renewed",
             SOON,

@@ -34,8 +34,7 @@ use crate::{
         ids::{ConnectionKey, Generation, ProviderName, UserId},
     },
     http::body::Body,
-    store::ReauthReason,
-    token::{self, TokenSource},
+    token::{self, ReauthReason, TokenSource},
 };
 
 /// What the local calls ask of the token room.

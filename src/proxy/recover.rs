@@ -251,7 +251,7 @@ impl Again {
         let newer = self.tokens.newer_than(key, answer.bearer.generation());
         let bearer = match newer.await {
             Ok(bearer) => bearer,
-            Err(token::Error::RefusedTooOften { .. }) => {
+            Err(token::Error::AnswerStands { .. }) => {
                 let why = "token refused; not renewed again so soon, so not replayed";
                 return Ok(noted(refused, why));
             }

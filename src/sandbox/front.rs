@@ -179,8 +179,8 @@ async fn run(stage: &Stage, kind: Kind, router: Router, request: Request<Body>) 
     }
     let task = stage.lifecycle.spawn(router.oneshot(request));
     match task.await {
-        Ok(answered) => infallible(answered),
-        Err(_) => wire::edge_page(StatusCode::INTERNAL_SERVER_ERROR),
+        Ok(Some(answered)) => infallible(answered),
+        Ok(None) | Err(_) => wire::edge_page(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         ids::{ConnectionKey, Generation, ProviderName},
         secret::Secret,
     },
-    store::{self, ReauthReason},
+    store,
 };
 
 mod cache;
@@ -34,6 +34,7 @@ mod spool;
 mod tokens;
 mod vault;
 
+pub use crate::store::ReauthReason;
 pub use config::Config;
 pub use observer::{Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
 pub use tokens::{Grant, GrantTokens, Health, Parts, Revocation, StartError, Tokens};

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     base::ids::{ConnectionKey, Generation, ProviderName},
+    provider::CallError,
     store::{ReauthReason, Redemption},
 };
 
@@ -32,7 +33,9 @@ pub enum Lookup {
     Hit,
     /// After asking the store, or waiting for a renewal.
     Waited,
-    /// Not at all.
+    /// Not at all: the user has to connect.
+    NotConnected,
+    /// Not just now.
     Failed,
 }
 
@@ -60,6 +63,8 @@ pub enum RenewalOutcome {
     GrantRefused,
     /// The provider refused the client.
     ClientRefused,
+    /// The provider wants fewer calls.
+    RateLimited,
     /// It may work later.
     Failed,
 }
@@ -70,6 +75,21 @@ pub struct Unobserved;
 
 // === impl RenewalOutcome ===
 
+impl From<&CallError> for RenewalOutcome {
+    fn from(error: &CallError) -> Self {
+        match error {
+            CallError::GrantRefused { .. } => Self::GrantRefused,
+            CallError::ClientRefused { .. } | CallError::NotConfigured { .. } => {
+                Self::ClientRefused
+            }
+            CallError::RateLimited { .. } => Self::RateLimited,
+            CallError::NotSent { .. }
+            | CallError::Ambiguous { .. }
+            | CallError::Unexpected { .. } => Self::Failed,
+        }
+    }
+}
+
 impl RenewalOutcome {
     /// As in metrics and the log.
     pub const fn as_str(self) -> &'static str {
@@ -77,6 +97,7 @@ impl RenewalOutcome {
             Self::Renewed => "renewed",
             Self::GrantRefused => "grant_refused",
             Self::ClientRefused => "client_refused",
+            Self::RateLimited => "rate_limited",
             Self::Failed => "failed",
         }
     }

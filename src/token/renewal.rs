@@ -484,11 +484,7 @@ impl Renewal<'_> {
             from: connection.generation,
             outcome: match answer {
                 Ok(_) => RenewalOutcome::Renewed,
-                Err(error) => match Failure::of(error) {
-                    Failure::GrantRefused => RenewalOutcome::GrantRefused,
-                    Failure::ClientRefused => RenewalOutcome::ClientRefused,
-                    Failure::Transient(_) => RenewalOutcome::Failed,
-                },
+                Err(error) => error.into(),
             },
             took: Instant::now().saturating_duration_since(started),
         };

@@ -359,10 +359,10 @@ impl Tokens {
         let engine = Arc::clone(&self.0);
         Box::pin(async move {
             let outcome = engine.obtain(&key, need).await;
-            let lookup = if outcome.is_ok() {
-                Lookup::Waited
-            } else {
-                Lookup::Failed
+            let lookup = match &outcome {
+                Ok(_) => Lookup::Waited,
+                Err(Error::NotConnected { .. } | Error::NeedsReauth { .. }) => Lookup::NotConnected,
+                Err(_) => Lookup::Failed,
             };
             // A name that is not configured must not become a label.
             if engine.providers.contains_key(&key.provider) {

@@ -146,7 +146,7 @@ async fn a_dead_grant_is_told_from_the_providers_401() {
 #[tokio::test]
 async fn too_many_refusals_pass_the_providers_answer() {
     let world = refusing(401, "no");
-    let error = token::Error::RefusedTooOften { key: key() };
+    let error = token::Error::AnswerStands { key: key() };
     world.tokens.next.lock().push_back(Err(error));
     let got = world.get("/calendly/x", "").await;
     assert_eq!((status(&got), body(&got)), (401, "no"));

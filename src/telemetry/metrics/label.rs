@@ -45,9 +45,7 @@ pub enum Replay {
 pub enum Lookup {
     /// Memory, at once.
     Hit,
-    /// The store.
-    Load,
-    /// A renewal that had to be waited for.
+    /// The store, or a renewal, that had to be waited for.
     Wait,
     /// There is none: the user has to connect.
     NotConnected,
@@ -64,23 +62,19 @@ pub enum Redeem {
     Force,
 }
 
-/// What became of a renewal.
+/// What became of a call to a token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// New tokens are stored.
+    /// New tokens.
     Renewed,
-    /// New tokens are in the spool: the store refused them.
-    Spooled,
-    /// Somebody else had renewed them meanwhile.
-    Adopted,
-    /// The grant is dead.
-    NeedsReauth,
-    /// The provider refuses the client's credentials.
-    Misconfigured,
+    /// The provider refused the grant.
+    GrantRefused,
+    /// The provider refused the client's credentials.
+    ClientRefused,
     /// Too many token calls.
     RateLimited,
     /// Anything that may be better next time.
-    Transient,
+    Failed,
 }
 
 /// The state of a connection.
@@ -179,18 +173,11 @@ impl Label for Replay {
 // === impl Lookup ===
 
 impl Label for Lookup {
-    const ALL: &'static [Self] = &[
-        Self::Hit,
-        Self::Load,
-        Self::Wait,
-        Self::NotConnected,
-        Self::Failed,
-    ];
+    const ALL: &'static [Self] = &[Self::Hit, Self::Wait, Self::NotConnected, Self::Failed];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
-            Self::Load => "load",
             Self::Wait => "wait",
             Self::NotConnected => "not_connected",
             Self::Failed => "failed",
@@ -224,23 +211,19 @@ impl Label for Redeem {
 impl Label for Renewal {
     const ALL: &'static [Self] = &[
         Self::Renewed,
-        Self::Spooled,
-        Self::Adopted,
-        Self::NeedsReauth,
-        Self::Misconfigured,
+        Self::GrantRefused,
+        Self::ClientRefused,
         Self::RateLimited,
-        Self::Transient,
+        Self::Failed,
     ];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Renewed => "renewed",
-            Self::Spooled => "spooled",
-            Self::Adopted => "adopted",
-            Self::NeedsReauth => "needs_reauth",
-            Self::Misconfigured => "misconfigured",
+            Self::GrantRefused => "grant_refused",
+            Self::ClientRefused => "client_refused",
             Self::RateLimited => "rate_limited",
-            Self::Transient => "transient",
+            Self::Failed => "failed",
         }
     }
 

@@ -31,7 +31,7 @@ mod proxy;
 mod tests;
 mod token;
 
-pub use proxy::{InFlight, ProxyMetrics};
+pub use proxy::ProxyMetrics;
 pub use token::TokenMetrics;
 
 /// What [`Metrics::encode`] writes, as a `Content-Type`.
@@ -46,7 +46,7 @@ pub struct Metrics {
     requests: Family<OutcomeLabels, Counter>,
     request_duration: Timings,
     upstream_duration: Timings,
-    in_flight: Family<ProviderLabels, Gauge>,
+    in_flight: Gauge,
     replays: Family<OutcomeLabels, Counter>,
     lookups: Family<ResultLabels, Counter>,
     renewals: Family<RenewalLabels, Counter>,
@@ -110,7 +110,7 @@ impl Metrics {
             requests: Family::default(),
             request_duration: timings(),
             upstream_duration: timings(),
-            in_flight: Family::default(),
+            in_flight: Gauge::default(),
             replays: Family::default(),
             lookups: Family::default(),
             renewals: Family::default(),
@@ -138,6 +138,11 @@ impl Metrics {
     /// The recorder of what is done with the tokens of `provider`.
     pub fn token(&self, provider: &ProviderName) -> TokenMetrics {
         TokenMetrics::new(self, provider.as_str())
+    }
+
+    /// How many requests are under way.
+    pub fn in_flight(&self) -> Gauge {
+        self.in_flight.clone()
     }
 
     /// How many files with new tokens wait for the store; anything but zero wants looking at.
@@ -197,12 +202,12 @@ impl Metrics {
         );
         registry.register(
             "daypass_renewals",
-            "Attempts to renew tokens",
+            "Calls to the token endpoint of the provider",
             self.renewals.clone(),
         );
         registry.register_with_unit(
             "daypass_renewal_duration",
-            "From taking the lease to storing the new tokens",
+            "How long the token endpoint of the provider took",
             Unit::Seconds,
             self.renewal_duration.clone(),
         );

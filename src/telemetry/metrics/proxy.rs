@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
+use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
 use super::{
     Metrics, OutcomeLabels, ProviderLabels,
@@ -16,12 +16,7 @@ pub struct ProxyMetrics {
     replays: Vec<Counter>,
     request_duration: Histogram,
     upstream_duration: Histogram,
-    in_flight: Gauge,
 }
-
-/// Counts one request as under way until it is dropped.
-#[derive(Debug)]
-pub struct InFlight(Gauge);
 
 // === impl ProxyMetrics ===
 
@@ -45,14 +40,7 @@ impl ProxyMetrics {
             replays: replays.collect(),
             request_duration: metrics.request_duration.get_or_create_owned(&labels),
             upstream_duration: metrics.upstream_duration.get_or_create_owned(&labels),
-            in_flight: metrics.in_flight.get_or_create_owned(&labels),
         }
-    }
-
-    /// A request has begun; keep the answer until its answer's body has ended.
-    pub fn begin(&self) -> InFlight {
-        self.in_flight.inc();
-        InFlight(self.in_flight.clone())
     }
 
     /// A request has ended, its body included.
@@ -73,13 +61,5 @@ impl ProxyMetrics {
         if let Some(counter) = self.replays.get(outcome.index()) {
             counter.inc();
         }
-    }
-}
-
-// === impl InFlight ===
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

@@ -1,0 +1,98 @@
+//! Store, keys, providers and tokens: what every command needs that touches connections.
+
+use std::sync::Arc;
+
+use super::{StartError, keys};
+use crate::{
+    base::{
+        clock::{SharedClock, SystemClock},
+        lifecycle::Lifecycle,
+        random::{OsRandom, SharedRandom},
+    },
+    config::{ProviderConfig, Settings},
+    provider::{Calls, SharedProvider, calcom::Calcom, calendly::Calendly},
+    store::{Backend, SharedStore, sqlite::Sqlite},
+    token::{Observer, Parts, Tokens, Unobserved},
+};
+
+/// The parts that all commands share.
+#[derive(Clone, Debug)]
+pub struct Core {
+    /// Where connections are kept.
+    pub store: SharedStore,
+    /// Who renews them, by name.
+    pub providers: Vec<SharedProvider>,
+    /// Hands out tokens.
+    pub tokens: Tokens,
+    /// Tells the time.
+    pub clock: SharedClock,
+    /// Runs tasks.
+    pub lifecycle: Lifecycle,
+}
+
+/// What a process is for.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// It serves: telemetry hears what the tokens do.
+    Sidecar(Arc<dyn Observer>),
+    /// It does one thing and ends.
+    Command,
+}
+
+// === impl Core ===
+
+impl Core {
+    /// Opens everything that `settings` name. Background loops run until the lifecycle drains.
+    pub async fn open(
+        settings: &Settings,
+        role: Role,
+        lifecycle: Lifecycle,
+    ) -> Result<Self, StartError> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let random: SharedRandom = Arc::new(OsRandom);
+        let keys = keys::key_ring(&settings.encryption, &settings.store.backend, &*random)?;
+        let store = open_store(&settings.store.backend, &clock)?;
+        let providers = providers(settings, &clock)?;
+        let observer = match role {
+            Role::Sidecar(observer) => observer,
+            Role::Command => Arc::new(Unobserved),
+        };
+        let tokens = Tokens::start(Parts {
+            config: settings.refresh.clone(),
+            store: Arc::clone(&store),
+            providers: providers.clone(),
+            keys: Arc::new(keys),
+            spool_dir: settings.store.spool_dir.clone(),
+            clock: Arc::clone(&clock),
+            random,
+            lifecycle: lifecycle.clone(),
+            observer,
+        })
+        .await?;
+        Ok(Self {
+            store,
+            providers,
+            tokens,
+            clock,
+            lifecycle,
+        })
+    }
+}
+
+fn open_store(backend: &Backend, clock: &SharedClock) -> Result<SharedStore, StartError> {
+    match backend {
+        Backend::Sqlite { path } => Ok(Arc::new(Sqlite::open(path, Arc::clone(clock))?)),
+    }
+}
+
+fn providers(settings: &Settings, clock: &SharedClock) -> Result<Vec<SharedProvider>, StartError> {
+    let ca_file = settings.tls_ca_file.as_deref();
+    let calls = Calls::new(ca_file, settings.refresh.timeout, Arc::clone(clock))?;
+    let built = settings.providers.iter().map(|provider| -> SharedProvider {
+        match provider.clone() {
+            ProviderConfig::Calcom(config) => Arc::new(Calcom::new(config, calls.clone())),
+            ProviderConfig::Calendly(config) => Arc::new(Calendly::new(config, calls.clone())),
+        }
+    });
+    Ok(built.collect())
+}

@@ -1,0 +1,58 @@
+//! The key ring of a process: the configured keys, or the key file beside the SQLite database.
+
+use thiserror::Error;
+
+use crate::{
+    base::random::Random,
+    config::{Encryption, KeyFile, KeyFileError, ensure_key_file, key_file_beside},
+    store::{
+        Backend,
+        seal::{Key, KeyError, KeyRing},
+    },
+};
+
+/// The name of a key that was not given one.
+const FILE_KEY: &str = "file";
+
+/// Why there is no key ring. The operator must act.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// A configured key is unusable.
+    #[error("a configured key is unusable")]
+    Configured(#[from] KeyError),
+    /// The key file is unusable.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+}
+
+/// The keys of `encryption`; without any, those of the key file, which is made if it is not there.
+pub(super) fn key_ring(
+    encryption: &Encryption,
+    backend: &Backend,
+    random: &dyn Random,
+) -> Result<KeyRing, KeysError> {
+    if let Some(active) = &encryption.active {
+        let keys: Result<Vec<_>, _> = encryption
+            .keys
+            .iter()
+            .map(|key| Key::new(&key.id, &key.key))
+            .collect();
+        return Ok(KeyRing::new(active, keys?)?);
+    }
+    // The configuration refuses any other store without a key.
+    let Backend::Sqlite { path } = backend;
+    let path = key_file_beside(path);
+    let key = match ensure_key_file(&path, random)? {
+        KeyFile::Created(key) => {
+            tracing::warn!(
+                path = %path.display(),
+                "no encryption key is configured: made a key file. Keep it with your backups, apart \
+                 from the database; without it no stored token can be read",
+            );
+            key
+        }
+        KeyFile::Existing(key) => key,
+    };
+    Ok(KeyRing::new(FILE_KEY, vec![Key::new(FILE_KEY, &key)?])?)
+}

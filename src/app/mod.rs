@@ -1,0 +1,107 @@
+//! The composition: which parts a process has and how they are wired. Nothing is decided here that a
+//! room could decide.
+//!
+//! * [`Core`]: store, keys, providers and tokens; what every command needs that touches connections.
+//! * [`Sidecar`]: the core with its listeners, from start to drained.
+
+use std::{io, num::NonZero, thread, time::Duration};
+
+use thiserror::Error;
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{http::Listen, provider, store, token};
+
+mod core;
+mod keys;
+mod local_calls;
+mod observer;
+mod readiness;
+mod sidecar;
+
+pub use core::{Core, Role};
+pub use keys::KeysError;
+pub use sidecar::Sidecar;
+
+/// How long requests under way may take to finish once a drain has begun. Kubernetes gives a pod 30 s
+/// by default.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(25);
+
+/// A sidecar shares its pod's cores with the app.
+const MAX_WORKERS: usize = 4;
+
+/// Blocking work is file reads and name resolution; both are rare.
+const MAX_BLOCKING_THREADS: usize = 16;
+
+/// Why a process cannot start. The operator must act.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The store does not open.
+    #[error("the store cannot be opened")]
+    Store(#[from] store::Error),
+    /// There is no usable encryption key.
+    #[error("there is no usable encryption key")]
+    Keys(#[from] KeysError),
+    /// Calls to providers cannot be set up.
+    #[error("calls to providers cannot be set up")]
+    Provider(#[from] provider::SetupError),
+    /// Connections to providers cannot be set up.
+    #[error("connections to providers cannot be set up")]
+    Tls(#[from] crate::http::tls::Error),
+    /// The token room cannot open.
+    #[error("tokens cannot be handed out")]
+    Tokens(#[from] token::StartError),
+    /// A listener's address is not to be had.
+    #[error("cannot listen on {listen} for the {what} side")]
+    Listen {
+        /// Where.
+        listen: Listen,
+        /// Which listener.
+        what: &'static str,
+        /// Why not; most often somebody else listens there.
+        #[source]
+        source: io::Error,
+    },
+    /// The operating system refuses a signal handler, or the like.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The runtime of a process.
+pub fn runtime() -> io::Result<Runtime> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    Builder::new_multi_thread()
+        .worker_threads(cores.min(MAX_WORKERS))
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .thread_name("daypass")
+        .enable_all()
+        .build()
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub async fn signalled() -> Result<(), StartError> {
+    let handler = |kind| {
+        signal(kind).map_err(|source| StartError::System {
+            what: "no handler for signals can be set up",
+            source,
+        })
+    };
+    let (mut terminate, mut interrupt) = (
+        handler(SignalKind::terminate())?,
+        handler(SignalKind::interrupt())?,
+    );
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

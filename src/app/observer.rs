@@ -1,0 +1,139 @@
+//! What the rooms tell, turned into metrics. Recorders are made once per provider, so that counting a
+//! request looks nothing up but its provider.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+
+use crate::{
+    base::ids::{ConnectionKey, ProviderName},
+    http::access_log::{self, Facts, Observe},
+    store::Redemption,
+    telemetry::metrics::{
+        Metrics, ProxyMetrics, TokenMetrics,
+        label::{self, Outcome, Redeem},
+    },
+    token::{Lookup, Observer, ReauthReason, Renewal, RenewalOutcome},
+};
+
+/// Counts what the proxy tells.
+pub(super) struct OfRequests {
+    providers: HashMap<ProviderName, ProxyMetrics>,
+    unrouted: ProxyMetrics,
+    in_flight: Gauge,
+}
+
+/// Counts what the token room tells.
+#[derive(Debug)]
+pub(super) struct OfTokens {
+    providers: HashMap<ProviderName, TokenMetrics>,
+    spool_files: Gauge,
+    store_errors: Counter,
+}
+
+// === impl OfRequests ===
+
+impl OfRequests {
+    pub(super) fn new(metrics: &Metrics, names: &[ProviderName]) -> Arc<Self> {
+        Arc::new(Self {
+            providers: names
+                .iter()
+                .map(|name| (name.clone(), metrics.proxy(name)))
+                .collect(),
+            unrouted: metrics.unrouted(),
+            in_flight: metrics.in_flight(),
+        })
+    }
+}
+
+impl Observe for OfRequests {
+    fn begun(&self) {
+        self.in_flight.inc();
+    }
+
+    fn ended(&self, facts: &Facts) {
+        self.in_flight.dec();
+        let recorder = facts
+            .provider
+            .as_ref()
+            .and_then(|provider| self.providers.get(provider))
+            .unwrap_or(&self.unrouted);
+        recorder.request(outcome(facts), facts.total);
+        if !facts.upstream.is_zero() {
+            recorder.upstream(facts.upstream);
+        }
+    }
+}
+
+fn outcome(facts: &Facts) -> Outcome {
+    match facts.status {
+        _ if facts.outcome == access_log::Outcome::Abandoned => Outcome::Aborted,
+        Some(status) => Outcome::of_status(status),
+        None => Outcome::Aborted,
+    }
+}
+
+// === impl OfTokens ===
+
+impl OfTokens {
+    pub(super) fn new(metrics: &Metrics, names: &[ProviderName]) -> Arc<Self> {
+        Arc::new(Self {
+            providers: names
+                .iter()
+                .map(|name| (name.clone(), metrics.token(name)))
+                .collect(),
+            spool_files: metrics.spool_files(),
+            store_errors: metrics.store_errors(),
+        })
+    }
+}
+
+impl Observer for OfTokens {
+    fn looked_up(&self, provider: &ProviderName, lookup: Lookup) {
+        if let Some(recorder) = self.providers.get(provider) {
+            recorder.lookup(match lookup {
+                Lookup::Hit => label::Lookup::Hit,
+                Lookup::Waited => label::Lookup::Wait,
+                Lookup::NotConnected => label::Lookup::NotConnected,
+                Lookup::Failed => label::Lookup::Failed,
+            });
+        }
+    }
+
+    fn renewed(&self, renewal: &Renewal<'_>) {
+        let Some(recorder) = self.providers.get(&renewal.key.provider) else {
+            return;
+        };
+        let redeem = match renewal.redemption {
+            Redemption::Standard => Redeem::Standard,
+            Redemption::Force => Redeem::Force,
+        };
+        let outcome = match renewal.outcome {
+            RenewalOutcome::Renewed => label::Renewal::Renewed,
+            RenewalOutcome::GrantRefused => label::Renewal::GrantRefused,
+            RenewalOutcome::ClientRefused => label::Renewal::ClientRefused,
+            RenewalOutcome::RateLimited => label::Renewal::RateLimited,
+            RenewalOutcome::Failed => label::Renewal::Failed,
+        };
+        recorder.renewal(redeem, outcome, renewal.took);
+    }
+
+    fn needs_reauth(&self, _: &ConnectionKey, _: ReauthReason) {
+        // Counted from the store, where it is right whichever process noticed.
+    }
+
+    fn spooled(&self, waiting: usize) {
+        self.spool_files
+            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    fn store_failed(&self) {
+        self.store_errors.inc();
+    }
+}
+
+impl fmt::Debug for OfRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OfRequests").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,151 @@
+//! The sidecar: the core with its listeners, from start to drained.
+//!
+//! Start: the addresses are taken first, so that a mistake shows before anything is touched; then the
+//! store, the tokens, and last the doors are opened. End: the doors are closed first, then what is
+//! inside is let out, up to [`DRAIN_LIMIT`], then the store is closed.
+
+use std::sync::Arc;
+
+use tower::ServiceExt;
+
+use super::{Core, DRAIN_LIMIT, Role, StartError, local_calls::FromTokens, observer, readiness};
+use crate::{
+    admin::{self, Readiness},
+    base::{
+        clock::SystemClock,
+        ids::ProviderName,
+        lifecycle::{Drained, Lifecycle},
+    },
+    config::Settings,
+    http::{
+        Listen,
+        client::Client,
+        server::{self, Bound},
+        tls::{self, Alpn},
+    },
+    proxy,
+    telemetry::metrics::Metrics,
+};
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct Sidecar {
+    core: Core,
+    outbound: Listen,
+    admin: Listen,
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// Starts everything; requests are answered when this returns.
+    pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        let lifecycle = Lifecycle::new();
+        let outbound = bind(&settings.outbound.listen, "app's")?;
+        let admin = bind(&settings.admin.listen, "admin")?;
+        let metrics = Arc::new(Metrics::new(&SystemClock));
+        let names: Vec<ProviderName> = settings
+            .providers
+            .iter()
+            .map(|provider| provider.name().clone())
+            .collect();
+        let role = Role::Sidecar(observer::OfTokens::new(&metrics, &names));
+        let core = Core::open(settings, role, lifecycle.clone()).await?;
+        let sidecar = Self {
+            outbound: outbound.local_addr(),
+            admin: admin.local_addr(),
+            core,
+        };
+        sidecar.open_admin(admin, &metrics).await;
+        sidecar.open_outbound(outbound, settings, &metrics, &names)?;
+        tracing::info!(
+            outbound = %sidecar.outbound,
+            admin = %sidecar.admin,
+            providers = ?names,
+            "ready",
+        );
+        Ok(sidecar)
+    }
+
+    async fn open_admin(&self, bound: Bound, metrics: &Arc<Metrics>) {
+        let readiness = Readiness::new(self.core.lifecycle.clone());
+        let checks = readiness::Checks::new(&readiness, metrics, &self.core);
+        checks.look(&self.core).await;
+        self.core
+            .lifecycle
+            .spawn_until_drain(checks.keep_looking(self.core.clone()));
+        let router = admin::router(readiness, Arc::clone(metrics));
+        let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
+            request.map(axum::body::Body::new)
+        });
+        server::serve(bound, &self.core.lifecycle, service);
+    }
+
+    fn open_outbound(
+        &self,
+        bound: Bound,
+        settings: &Settings,
+        metrics: &Arc<Metrics>,
+        names: &[ProviderName],
+    ) -> Result<(), StartError> {
+        let tls = tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?;
+        let mut config = settings.outbound.clone();
+        // A port that was given as 0 has become the real one, which callers name in `Host`.
+        config.listen = self.outbound.clone();
+        let stack = proxy::stack(proxy::Wiring {
+            config,
+            providers: self.core.providers.clone(),
+            tokens: Arc::new(self.core.tokens.clone()),
+            local: Arc::new(FromTokens(self.core.tokens.clone())),
+            client: Client::new(tls, &self.core.lifecycle),
+            clock: Arc::clone(&self.core.clock),
+            observer: observer::OfRequests::new(metrics, names),
+        });
+        server::serve(bound, &self.core.lifecycle, stack);
+        Ok(())
+    }
+
+    /// What the sidecar is made of.
+    pub const fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Where the app calls.
+    pub const fn outbound(&self) -> &Listen {
+        &self.outbound
+    }
+
+    /// Where probes and Prometheus call.
+    pub const fn admin(&self) -> &Listen {
+        &self.admin
+    }
+
+    /// Runs the sidecar's tasks.
+    pub const fn lifecycle(&self) -> &Lifecycle {
+        &self.core.lifecycle
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains.
+    pub async fn run_until_signal(self) -> Result<(), StartError> {
+        super::signalled().await?;
+        self.drain().await;
+        Ok(())
+    }
+
+    /// Takes no new requests, finishes those under way up to [`DRAIN_LIMIT`], and ends.
+    pub async fn drain(self) {
+        tracing::info!(limit_secs = DRAIN_LIMIT.as_secs(), "draining");
+        match self.core.lifecycle.drain(DRAIN_LIMIT).await {
+            Drained::Clean => tracing::info!("drained"),
+            Drained::Cut => tracing::warn!("requests were still under way at the limit; cut"),
+        }
+    }
+}
+
+fn bind(listen: &Listen, what: &'static str) -> Result<Bound, StartError> {
+    Bound::bind(listen).map_err(|source| StartError::Listen {
+        listen: listen.clone(),
+        what,
+        source,
+    })
+}

@@ -1,0 +1,260 @@
+//! `daypass connections import`.
+//!
+//! 1. Every good line is imported, in batches, whatever the others look like; every bad one is named
+//!    with its number and its reason. Bad lines make the command fail, at the end.
+//! 2. Importing the same file again changes nothing, even after its tokens were rotated: each line is
+//!    recognised by a digest. `--replace` imports it all the same.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::{Outcome, with_core};
+use crate::{
+    app::Core,
+    base::{clock::Timestamp, ids::ConnectionKey, ids::ProviderName, secret::Secret},
+    cli::{
+        Error,
+        import::{self, Entry, Expiry, ImportRow, LineProblem, Rows},
+        watched, write, write_json,
+    },
+    config::Loaded,
+    store::Saved,
+    token::{Grant, GrantTokens},
+};
+
+/// How many connections are written in one transaction.
+const BATCH: usize = 500;
+
+/// What to import, and how.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Options {
+    /// The file to read; `-` or nothing for standard input
+    #[arg(default_value = "-", value_name = "FILE")]
+    file: PathBuf,
+    /// How it is written; found out from its first character if not given
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// The provider of lines that do not name theirs
+    #[arg(long, value_name = "NAME")]
+    provider: Option<ProviderName>,
+    /// Import lines that were imported before, too: their tokens replace what was renewed since
+    #[arg(long)]
+    replace: bool,
+}
+
+/// How the input is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// A header, then one record a line
+    Csv,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Counts {
+    created: usize,
+    replaced: usize,
+    unchanged: usize,
+    skipped: usize,
+    problems: Vec<LineProblem>,
+}
+
+/// Imports connections from a file or standard input.
+pub(in crate::cli) fn run(
+    options: &Options,
+    loaded: &Loaded,
+    json: bool,
+    out: &mut dyn Write,
+) -> Outcome {
+    let (input, bar) = open(options)?;
+    let rows = Rows::new(
+        bar.wrap_read(input),
+        import::Options {
+            format: match options.format {
+                None => import::Format::Auto,
+                Some(Format::Csv) => import::Format::Csv,
+                Some(Format::Jsonl) => import::Format::JsonLines,
+            },
+            provider: options.provider.clone(),
+        },
+    );
+    let counts = with_core(&loaded.settings, async |core| {
+        import_all(core, rows, options.replace, &bar).await
+    })?;
+    bar.finish_and_clear();
+    report(&counts, json, out)?;
+    match counts.problems.len() {
+        0 => Ok(()),
+        bad => Err(Error::Failed(format!(
+            "{bad} of the lines could not be imported; mend them and import the file again: what \
+             is in already stays as it is"
+        ))),
+    }
+}
+
+fn open(options: &Options) -> Result<(Box<dyn Read>, ProgressBar), Error> {
+    let unreadable = |source| Error::Io {
+        what: format!("{} cannot be read", options.file.display()),
+        source,
+    };
+    let (input, bar): (Box<dyn Read>, _) = if options.file.as_os_str() == "-" {
+        (Box::new(io::stdin()), ProgressBar::new_spinner())
+    } else {
+        let file = File::open(&options.file).map_err(unreadable)?;
+        let length = file.metadata().map_err(unreadable)?.len();
+        let bar = ProgressBar::new(length);
+        let look = ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}  {elapsed}");
+        // The template is a constant; a broken one only costs the bar its look.
+        (
+            Box::new(file),
+            look.map_or_else(|_| bar.clone(), |look| bar.clone().with_style(look)),
+        )
+    };
+    if watched() {
+        bar.enable_steady_tick(Duration::from_millis(200));
+    } else {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    Ok((input, bar))
+}
+
+async fn import_all<R: Read>(
+    core: &Core,
+    rows: Rows<R>,
+    replace: bool,
+    bar: &ProgressBar,
+) -> Result<Counts, Error> {
+    let mut counts = Counts::default();
+    let mut batch = Vec::with_capacity(BATCH);
+    for entry in rows {
+        match entry {
+            Ok(Entry::Row(row)) if !knows(core, &row.provider) => {
+                counts.problems.push(unknown_provider(core, &row));
+            }
+            Ok(Entry::Row(row)) => batch.push(grant(row, replace, core.clock.now())),
+            Ok(Entry::Skipped { .. }) => counts.skipped += 1,
+            Err(problem) => counts.problems.push(problem),
+        }
+        if batch.len() == BATCH {
+            flush(core, &mut batch, &mut counts, bar).await?;
+        }
+    }
+    flush(core, &mut batch, &mut counts, bar).await?;
+    Ok(counts)
+}
+
+async fn flush(
+    core: &Core,
+    batch: &mut Vec<Grant>,
+    counts: &mut Counts,
+    bar: &ProgressBar,
+) -> Result<(), Error> {
+    for saved in core.tokens.save(batch).await? {
+        match saved {
+            Saved::Created(_) => counts.created += 1,
+            Saved::Replaced(_) => counts.replaced += 1,
+            Saved::Unchanged(_) => counts.unchanged += 1,
+        }
+    }
+    batch.clear();
+    let done = counts.created + counts.replaced + counts.unchanged;
+    bar.set_message(format!("{done} connections"));
+    Ok(())
+}
+
+fn knows(core: &Core, provider: &ProviderName) -> bool {
+    core.providers.iter().any(|known| known.name() == provider)
+}
+
+fn unknown_provider(core: &Core, row: &ImportRow) -> LineProblem {
+    let names: Vec<_> = core
+        .providers
+        .iter()
+        .map(|known| known.name().as_str())
+        .collect();
+    LineProblem {
+        line: row.line,
+        reason: format!(
+            "no provider is called {}; there are: {}",
+            row.provider,
+            names.join(", ")
+        ),
+    }
+}
+
+fn grant(row: ImportRow, replace: bool, now: Timestamp) -> Grant {
+    let expires_at = row.expiry.map(|expiry| match expiry {
+        Expiry::At(at) => at,
+        Expiry::In(left) => now.saturating_add(left),
+    });
+    let tokens = match (row.access, row.refresh) {
+        (Some(access), refresh) => Some(GrantTokens {
+            access,
+            refresh,
+            expires_at,
+            refresh_expires_at: None,
+            issued_at: None,
+        }),
+        // An access token that is not there is one that has ended.
+        (None, Some(refresh)) => Some(GrantTokens {
+            access: Secret::from(String::new()),
+            refresh: Some(refresh),
+            expires_at: Some(Timestamp::EPOCH),
+            refresh_expires_at: None,
+            issued_at: Some(now),
+        }),
+        (None, None) => None,
+    };
+    Grant {
+        key: ConnectionKey {
+            provider: row.provider,
+            user: row.user,
+        },
+        account: row.account,
+        tokens,
+        scope: row.scope,
+        once: !replace,
+    }
+}
+
+fn report(counts: &Counts, json: bool, out: &mut dyn Write) -> Outcome {
+    if json {
+        let problems: Vec<_> = counts
+            .problems
+            .iter()
+            .map(|problem| json!({ "line": problem.line, "reason": problem.reason }))
+            .collect();
+        return write_json(
+            out,
+            &json!({
+                "created": counts.created,
+                "replaced": counts.replaced,
+                "unchanged": counts.unchanged,
+                "skipped": counts.skipped,
+                "problems": problems,
+            }),
+        );
+    }
+    let mut text = format!(
+        "{} created, {} replaced, {} unchanged, {} skipped (not active), {} bad.\n",
+        counts.created,
+        counts.replaced,
+        counts.unchanged,
+        counts.skipped,
+        counts.problems.len(),
+    );
+    for problem in &counts.problems {
+        text.push_str(&format!("  {problem}\n"));
+    }
+    write(out, &text)
+}

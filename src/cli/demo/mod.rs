@@ -1,0 +1,218 @@
+//! `daypass demo`: everything in one process, on made-up accounts, to be tried with curl.
+//!
+//! The sandbox plays Cal.com and Calendly, with access tokens that live for a minute instead of hours,
+//! so that a renewal is seen while one watches. Nothing is left behind: the database lies in a
+//! directory that is removed at the end.
+
+use std::{fs, io::Write, net::SocketAddr, time::Duration};
+
+use clap::Args;
+use tempfile::TempDir;
+
+use super::{Error, Outcome, block_on, sandbox, write};
+use crate::{
+    app::{self, Sidecar},
+    base::{
+        clock::Timestamp,
+        ids::{ConnectionKey, InvalidId, ProviderName, UserId},
+        lifecycle::Lifecycle,
+        secret::Secret,
+    },
+    config::{self, Environment, Loaded},
+    provider::Account,
+    sandbox::{Created, NewUser, Options as SandboxOptions, Sandbox},
+    telemetry::log,
+    token::{Grant, GrantTokens},
+};
+
+mod play;
+mod story;
+
+use story::Story;
+
+/// How long an access token of the demo lives.
+const TOKEN_LIFETIME: Duration = Duration::from_mins(1);
+
+/// Where the demo listens.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Where to call, in place of the provider
+    #[arg(long, default_value = "127.0.0.1:7420", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Where probes and metrics are
+    #[arg(long, default_value = "127.0.0.1:7422", value_name = "ADDRESS")]
+    admin: SocketAddr,
+    /// Port of the emulated Cal.com; 0 takes a free one
+    #[arg(long, default_value_t = 7430, value_name = "PORT")]
+    calcom_port: u16,
+    /// Port of the emulated Calendly; 0 takes a free one
+    #[arg(long, default_value_t = 7431, value_name = "PORT")]
+    calendly_port: u16,
+    /// Play the story through, check that everything happens as told, and end
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) fn run(options: &Options, out: &mut dyn Write) -> Outcome {
+    let home = home()?;
+    block_on(async {
+        let lifecycle = Lifecycle::new();
+        let ports = SandboxOptions {
+            calcom_port: options.calcom_port,
+            calendly_port: options.calendly_port,
+            ..SandboxOptions::default()
+        };
+        let sandbox = sandbox::start(ports, &lifecycle).await?;
+        shorten_lives(&sandbox);
+        let users = Users::connect(&sandbox).map_err(Error::Failed)?;
+        let loaded = configure(options, &sandbox, &users, &home)?;
+        log::init(&loaded.settings.telemetry)?;
+        let sidecar = Sidecar::start(&loaded.settings).await?;
+        sidecar
+            .core()
+            .tokens
+            .save(&users.grants(sidecar.core().clock.now())?)
+            .await?;
+        let story = Story::new(&sidecar, &sandbox);
+        write(out, &story.told())?;
+        let outcome = if options.check {
+            play::through(&story, out).await
+        } else {
+            app::signalled().await.map_err(Error::from)
+        };
+        sidecar.drain().await;
+        lifecycle.drain(app::DRAIN_LIMIT).await;
+        outcome
+    })?
+}
+
+fn home() -> Result<TempDir, Error> {
+    tempfile::Builder::new()
+        .prefix("daypass-demo-")
+        .tempdir()
+        .map_err(|source| Error::Io {
+            what: "no temporary directory could be made for the demo".to_owned(),
+            source,
+        })
+}
+
+fn shorten_lives(sandbox: &Sandbox) {
+    let lifetime = Some(TOKEN_LIFETIME.as_secs());
+    sandbox
+        .calcom()
+        .set(|switches| switches.access_lifetime_secs = lifetime);
+    sandbox
+        .calendly()
+        .set(|switches| switches.access_lifetime_secs = lifetime);
+}
+
+/// Writes the configuration that a person would, and loads it.
+fn configure(
+    options: &Options,
+    sandbox: &Sandbox,
+    users: &Users,
+    home: &TempDir,
+) -> Result<Loaded, Error> {
+    let (calcom, calendly) = (sandbox.calcom_url(), sandbox.calendly_url());
+    let text = format!(
+        r#"# What `daypass demo` runs on; removed when it ends.
+[outbound]
+listen = "{listen}"
+[admin]
+listen = "{admin}"
+[store]
+url = "sqlite:{database}"
+[providers.calcom]
+kind = "calcom"
+api_base = "{calcom}"
+authorize_url = "{calcom}/auth/oauth2/authorize"
+token_url = "{calcom}/v2/auth/oauth2/token"
+client_id = "{oauth_id}"
+client_secret = "{oauth_secret}"
+platform_client_id = "{platform_id}"
+platform_client_secret = "{platform_secret}"
+[providers.calendly]
+kind = "calendly"
+api_base = "{calendly}"
+auth_base = "{calendly}"
+client_id = "{calendly_id}"
+client_secret = "{calendly_secret}"
+"#,
+        listen = options.listen,
+        admin = options.admin,
+        database = home.path().join("daypass.db").display(),
+        oauth_id = users.calcom_alice.client_id,
+        oauth_secret = users.calcom_alice.client_secret,
+        platform_id = users.calcom_bob.client_id,
+        platform_secret = users.calcom_bob.client_secret,
+        calendly_id = users.calendly_alice.client_id,
+        calendly_secret = users.calendly_alice.client_secret,
+    );
+    let file = home.path().join("daypass.toml");
+    fs::write(&file, text).map_err(|source| Error::Io {
+        what: format!("{} could not be written", file.display()),
+        source,
+    })?;
+    let request = config::Request {
+        file: Some(file),
+        overrides: Vec::new(),
+    };
+    config::load(&request, &Environment::default()).map_err(Error::Configuration)
+}
+
+/// Alice and Bob, as the two providers know them.
+struct Users {
+    calcom_alice: Created,
+    calcom_bob: Created,
+    calendly_alice: Created,
+    calendly_bob: Created,
+}
+
+// === impl Users ===
+
+impl Users {
+    fn connect(sandbox: &Sandbox) -> Result<Self, String> {
+        sandbox.seed()?;
+        Ok(Self {
+            calcom_alice: sandbox.calcom().create_user(&NewUser::named("alice"))?,
+            calcom_bob: sandbox.calcom().create_user(&NewUser::managed("bob"))?,
+            calendly_alice: sandbox.calendly().create_user(&NewUser::named("alice"))?,
+            calendly_bob: sandbox.calendly().create_user(&NewUser::named("bob"))?,
+        })
+    }
+
+    fn grants(&self, now: Timestamp) -> Result<[Grant; 4], Error> {
+        let grant = |provider, user, created| grant(provider, user, created, now);
+        Ok([
+            grant("calcom", "alice", &self.calcom_alice)?,
+            grant("calcom", "bob", &self.calcom_bob)?,
+            grant("calendly", "alice", &self.calendly_alice)?,
+            grant("calendly", "bob", &self.calendly_bob)?,
+        ])
+    }
+}
+
+fn grant(provider: &str, user: &str, created: &Created, now: Timestamp) -> Result<Grant, Error> {
+    let invalid = |error: InvalidId| Error::Failed(error.to_string());
+    Ok(Grant {
+        key: ConnectionKey {
+            provider: ProviderName::parse(provider).map_err(invalid)?,
+            user: UserId::parse(user).map_err(invalid)?,
+        },
+        account: Account {
+            external_id: Some(created.external_id.clone()),
+            organization: created.organization.clone(),
+            managed_user_id: created.managed_user_id,
+        },
+        tokens: Some(GrantTokens {
+            access: Secret::from(created.access_token.clone()),
+            refresh: Some(Secret::from(created.refresh_token.clone())),
+            expires_at: Some(created.access_expires_at),
+            refresh_expires_at: created.refresh_expires_at,
+            issued_at: Some(now),
+        }),
+        scope: created.scope.clone(),
+        once: false,
+    })
+}

@@ -1,0 +1,160 @@
+//! Plays the demo's story through, as its reader would, and checks that everything happens as told.
+
+use std::{io::Write, time::Duration};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::story::Story;
+use crate::cli::{Error, Outcome, write};
+
+/// Half a token's life, and a second.
+const UNTIL_DUE: Duration = Duration::from_secs(31);
+
+/// How long a renewal in the background may take to show.
+const RENEWED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Plays every step; fails at the first that is not as told.
+pub(super) async fn through(story: &Story, out: &mut dyn Write) -> Outcome {
+    let reader = Reader::new(story)?;
+    for (path, user, mark) in [
+        ("/calendly/users/me", "alice", "alice"),
+        ("/calendly/users/me", "bob", "bob"),
+        ("/calcom/v2/me", "bob", "bob"),
+    ] {
+        let (status, body) = reader.get(path, Some(user)).await?;
+        let named = body.to_string().contains(mark);
+        tell(
+            out,
+            &format!("{user} at {path}"),
+            status == StatusCode::OK && named,
+        )?;
+    }
+
+    let (status, body) = reader.get("/calendly/users/me", None).await?;
+    tell(
+        out,
+        "nobody named",
+        is_problem(status, 400, &body, "missing-user"),
+    )?;
+    let (status, body) = reader.get("/calendly/users/me", Some("carol")).await?;
+    tell(
+        out,
+        "a stranger",
+        is_problem(status, 424, &body, "not-connected"),
+    )?;
+
+    write(out, "waiting for half a token's life…\n")?;
+    let before = reader.generation("alice").await?;
+    tokio::time::sleep(UNTIL_DUE).await;
+    let (status, _) = reader.get("/calendly/users/me", Some("alice")).await?;
+    tell(
+        out,
+        "a token that is due is still used",
+        status == StatusCode::OK,
+    )?;
+    tell(
+        out,
+        "and renewed in the background",
+        reader.renewed_since(before).await?,
+    )?;
+
+    reader.kill(&story.calcom, "bob").await?;
+    let (status, _) = reader.get("/calcom/v2/me", Some("bob")).await?;
+    tell(
+        out,
+        "killed tokens are replaced by force",
+        status == StatusCode::OK,
+    )?;
+
+    reader.kill(&story.calendly, "alice").await?;
+    let (status, body) = reader.get("/calendly/users/me", Some("alice")).await?;
+    tell(
+        out,
+        "a revoked grant needs its user",
+        is_problem(status, 424, &body, "needs-reauth"),
+    )?;
+    let (status, _) = reader.get("/calendly/users/me", Some("bob")).await?;
+    tell(out, "and nobody else", status == StatusCode::OK)
+}
+
+fn tell(out: &mut dyn Write, what: &str, as_told: bool) -> Outcome {
+    if as_told {
+        return write(out, &format!("  as told: {what}\n"));
+    }
+    Err(Error::Failed(format!("not as told: {what}")))
+}
+
+fn is_problem(status: StatusCode, expected: u16, body: &Value, slug: &str) -> bool {
+    let problem = format!("urn:daypass:problem:{slug}");
+    status.as_u16() == expected && body.get("type").and_then(Value::as_str) == Some(&problem)
+}
+
+/// Somebody with curl.
+struct Reader<'a> {
+    story: &'a Story,
+    client: reqwest::Client,
+}
+
+// === impl Reader ===
+
+impl<'a> Reader<'a> {
+    fn new(story: &'a Story) -> Result<Self, Error> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .map_err(failed)?;
+        Ok(Self { story, client })
+    }
+
+    async fn get(&self, path: &str, user: Option<&str>) -> Result<(StatusCode, Value), Error> {
+        let mut request = self.client.get(format!("{}{path}", self.story.outbound));
+        if let Some(user) = user {
+            request = request.header("x-user-id", user);
+        }
+        let answer = request.send().await.map_err(failed)?;
+        let status = answer.status();
+        Ok((status, answer.json().await.map_err(failed)?))
+    }
+
+    async fn generation(&self, user: &str) -> Result<u64, Error> {
+        let (_, connection) = self.get("/-/calendly/connection", Some(user)).await?;
+        Ok(connection
+            .get("generation")
+            .and_then(Value::as_u64)
+            .unwrap_or_default())
+    }
+
+    async fn renewed_since(&self, generation: u64) -> Result<bool, Error> {
+        let deadline = tokio::time::Instant::now() + RENEWED_WITHIN;
+        while tokio::time::Instant::now() < deadline {
+            if self.generation("alice").await? > generation {
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(false)
+    }
+
+    async fn kill(&self, provider: &str, user: &str) -> Outcome {
+        let order = json!({ "user": user, "what": "grant" });
+        let url = format!("{provider}/_sandbox/revoke");
+        let answer = self
+            .client
+            .post(url)
+            .json(&order)
+            .send()
+            .await
+            .map_err(failed)?;
+        answer.error_for_status().map_err(failed)?;
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what map_err hands over"
+)]
+fn failed(error: reqwest::Error) -> Error {
+    Error::Failed(format!("the demo did not answer: {error}"))
+}

@@ -1,0 +1,13 @@
+//! Tables for people.
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+/// A plain table with this head.
+pub(super) fn with_head(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(head);
+    table
+}
