@@ -105,7 +105,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         since: Timestamp,
     ) -> Result<Fenced, Error>;
 
-    /// Active connections whose grant is older than `due` asks, oldest first, without a scan of the
+    /// Active connections with a refresh token whose grant is older than `due` asks, oldest first, without a scan of the
     /// others.
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error>;
 

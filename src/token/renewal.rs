@@ -342,10 +342,14 @@ impl Renewal<'_> {
         let fence = Fence::of(connection);
         match self.engine.store.commit(&fence, renewed.clone()).await {
             Ok(Committed::Stored(stored)) => self.adopted(&stored),
-            Ok(Committed::Superseded(newer)) => self.adopted(&newer),
+            Ok(Committed::Superseded(newer)) => {
+                if newer.id != connection.id {
+                    self.revoke(&minted).await;
+                }
+                self.adopted(&newer)
+            }
             Ok(Committed::Gone) => {
-                let token = minted.refresh.as_ref().unwrap_or(&minted.access);
-                self.engine.revoke(self.provider, token).await;
+                self.revoke(&minted).await;
                 Err(self.gone())
             }
             Err(error) => {
@@ -356,6 +360,12 @@ impl Renewal<'_> {
                 self.adopted(connection)
             }
         }
+    }
+
+    /// The connection was removed while its tokens were minted: nobody will use them.
+    async fn revoke(&self, minted: &Minted) {
+        let token = minted.refresh.as_ref().unwrap_or(&minted.access);
+        self.engine.revoke(self.provider, token).await;
     }
 
     /// The token in memory after the store, or the spool, has shown the newest.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use daypass::{
     base::{
         clock::{SharedClock, Timestamp},
-        ids::{ConnectionKey, OwnerId},
+        ids::{ConnectionId, ConnectionKey, Generation, OwnerId},
     },
     store::{
         Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
@@ -34,6 +34,7 @@ pub(crate) struct Faults {
 #[derive(Debug)]
 pub(crate) struct MemoryStore {
     clock: SharedClock,
+    kept: usize,
     rows: Mutex<Rows>,
     rung: Notify,
     pub(crate) faults: Mutex<Faults>,
@@ -43,20 +44,59 @@ pub(crate) struct MemoryStore {
 #[derive(Debug, Default)]
 struct Rows {
     connections: BTreeMap<ConnectionKey, Row>,
-    leases: BTreeMap<ConnectionKey, (OwnerId, Timestamp)>,
+    leases: BTreeMap<ConnectionKey, Held>,
     changes: Vec<ConnectionKey>,
+    /// How many changes were forgotten.
+    forgotten: usize,
+}
+
+/// A lease, taken at `since` for `ttl`.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    owner: OwnerId,
+    since: Timestamp,
+    ttl: Duration,
 }
 
 #[derive(Debug)]
 struct Row {
     connection: Connection,
+    /// Attempts before the one that the connection shows.
+    earlier: Vec<Intent>,
     fingerprint: Option<[u8; 32]>,
+}
+
+impl Held {
+    /// What is left of it; nothing if it has ended. A clock that was set back prolongs nothing.
+    fn left(&self, now: Timestamp) -> Duration {
+        let end = self.since.saturating_add(self.ttl);
+        end.saturating_since(now).min(self.ttl)
+    }
+
+    fn is_held_by(&self, owner: OwnerId, now: Timestamp) -> bool {
+        self.owner == owner && !self.left(now).is_zero()
+    }
+}
+
+impl Rows {
+    fn tell(&mut self, key: &ConnectionKey, kept: usize) {
+        self.changes.push(key.clone());
+        let surplus = self.changes.len().saturating_sub(kept);
+        self.changes.drain(..surplus);
+        self.forgotten += surplus;
+    }
 }
 
 impl MemoryStore {
     pub(crate) fn new(clock: SharedClock) -> Arc<Self> {
+        Self::remembering(clock, 10_000)
+    }
+
+    /// A store that forgets changes but for the last `kept`.
+    pub(crate) fn remembering(clock: SharedClock, kept: usize) -> Arc<Self> {
         Arc::new(Self {
             clock,
+            kept,
             rows: Mutex::default(),
             rung: Notify::new(),
             faults: Mutex::default(),
@@ -72,64 +112,63 @@ impl MemoryStore {
         }
     }
 
-    /// Runs `change` on the fenced row.
+    /// Runs `change` on the fenced row; what it answers with `true` is told to everyone.
     fn fenced<T>(
         &self,
         fence: &Fence,
-        change: impl FnOnce(&mut Connection) -> T,
+        change: impl FnOnce(&mut Row) -> (T, bool),
     ) -> Result<T, Option<Box<Connection>>> {
         let mut rows = self.rows.lock();
         let Some(row) = rows.connections.get_mut(&fence.key) else {
             return Err(None);
         };
-        if row.connection.id != fence.id {
-            return Err(None);
+        let connection = &row.connection;
+        if connection.id != fence.id || connection.generation != fence.generation {
+            return Err(Some(Box::new(connection.clone())));
         }
-        if row.connection.generation != fence.generation {
-            return Err(Some(Box::new(row.connection.clone())));
+        let (changed, tell) = change(row);
+        if tell {
+            row.connection.updated_at = self.clock.now();
+            rows.tell(&fence.key, self.kept);
         }
-        let changed = change(&mut row.connection);
-        row.connection.updated_at = self.clock.now();
-        rows.changes.push(fence.key.clone());
         drop(rows);
         self.rung.notify_waiters();
         Ok(changed)
     }
 }
 
-fn saved(rows: &mut Rows, new: NewConnection) -> Saved {
-    rows.changes.push(new.key.clone());
-    let found = rows.connections.get_mut(&new.key);
-    if let Some(row) = found {
-        if new.fingerprint.is_some() && row.fingerprint == new.fingerprint {
-            return Saved::Unchanged(row.connection.clone());
-        }
-        row.fingerprint = new.fingerprint;
-        let connection = &mut row.connection;
-        *connection = fresh(
-            new,
-            connection.id,
-            connection.created_at,
-            connection.generation.next(),
-        );
-        return Saved::Replaced(connection.clone());
-    }
-    let generation = daypass::base::ids::Generation::new(u64::from(new.tokens.is_some()));
-    let (id, at, fingerprint) = (new.id, new.at, new.fingerprint);
-    let connection = fresh(new, id, at, generation);
-    let row = Row {
-        connection: connection.clone(),
-        fingerprint,
+fn saved(rows: &mut Rows, new: NewConnection, kept: usize) -> Saved {
+    let key = new.key.clone();
+    let Some(row) = rows.connections.get_mut(&key) else {
+        let generation = Generation::new(u64::from(new.tokens.is_some()));
+        let (id, at, fingerprint) = (new.id, new.at, new.fingerprint);
+        let connection = fresh(new, id, at, generation);
+        let row = Row {
+            connection: connection.clone(),
+            earlier: Vec::new(),
+            fingerprint,
+        };
+        rows.connections.insert(key.clone(), row);
+        rows.tell(&key, kept);
+        return Saved::Created(connection);
     };
-    rows.connections.insert(connection.key.clone(), row);
-    Saved::Created(connection)
+    if new.fingerprint.is_some() && row.fingerprint == new.fingerprint {
+        return Saved::Unchanged(row.connection.clone());
+    }
+    row.fingerprint = new.fingerprint;
+    row.earlier.clear();
+    let old = &row.connection;
+    row.connection = fresh(new, old.id, old.created_at, old.generation.next());
+    let connection = row.connection.clone();
+    rows.tell(&key, kept);
+    Saved::Replaced(connection)
 }
 
 fn fresh(
     new: NewConnection,
-    id: daypass::base::ids::ConnectionId,
+    id: ConnectionId,
     created_at: Timestamp,
-    generation: daypass::base::ids::Generation,
+    generation: Generation,
 ) -> Connection {
     Connection {
         key: new.key,
@@ -194,7 +233,10 @@ impl Store for MemoryStore {
     async fn save(&self, batch: Vec<NewConnection>) -> Result<Vec<Saved>, Error> {
         self.up()?;
         let mut rows = self.rows.lock();
-        let saved = batch.into_iter().map(|new| saved(&mut rows, new)).collect();
+        let saved = batch
+            .into_iter()
+            .map(|new| saved(&mut rows, new, self.kept))
+            .collect();
         drop(rows);
         self.rung.notify_waiters();
         Ok(saved)
@@ -204,8 +246,10 @@ impl Store for MemoryStore {
         self.up()?;
         let mut rows = self.rows.lock();
         rows.leases.remove(key);
-        rows.changes.push(key.clone());
         let removed = rows.connections.remove(key).map(|row| row.connection);
+        if removed.is_some() {
+            rows.tell(key, self.kept);
+        }
         drop(rows);
         self.rung.notify_waiters();
         Ok(removed)
@@ -218,19 +262,20 @@ impl Store for MemoryStore {
         ttl: Duration,
     ) -> Result<Lease, Error> {
         self.up()?;
-        let now = self.clock.now();
+        let since = self.clock.now();
         let mut rows = self.rows.lock();
         let Some(connection) = rows.connections.get(key).map(|row| row.connection.clone()) else {
             return Ok(Lease::Gone);
         };
-        if let Some((holder, until)) = rows.leases.get(key)
-            && *holder != owner
-            && *until > now
+        if let Some(held) = rows.leases.get_mut(key)
+            && held.owner != owner
+            && !held.left(since).is_zero()
         {
-            return Ok(Lease::Held(until.saturating_since(now)));
+            // Seen from a clock that was set back, it began just now, and runs out from here.
+            held.since = held.since.min(since);
+            return Ok(Lease::Held(held.left(since)));
         }
-        rows.leases
-            .insert(key.clone(), (owner, now.saturating_add(ttl)));
+        rows.leases.insert(key.clone(), Held { owner, since, ttl });
         Ok(Lease::Granted(Box::new(connection)))
     }
 
@@ -244,10 +289,10 @@ impl Store for MemoryStore {
         if self.faults.lock().forget_leases {
             return Ok(true);
         }
-        let until = self.clock.now().saturating_add(ttl);
+        let since = self.clock.now();
         match self.rows.lock().leases.get_mut(key) {
-            Some((holder, end)) if *holder == owner => {
-                *end = until;
+            Some(held) if held.is_held_by(owner, since) => {
+                *held = Held { owner, since, ttl };
                 Ok(true)
             }
             _ => Ok(false),
@@ -256,11 +301,12 @@ impl Store for MemoryStore {
 
     async fn release(&self, key: &ConnectionKey, owner: OwnerId) -> Result<bool, Error> {
         self.up()?;
+        let now = self.clock.now();
         let mut rows = self.rows.lock();
         let held = rows
             .leases
             .get(key)
-            .is_some_and(|(holder, _)| *holder == owner);
+            .is_some_and(|held| held.is_held_by(owner, now));
         if held {
             rows.leases.remove(key);
         }
@@ -279,22 +325,24 @@ impl Store for MemoryStore {
         self.up()?;
         let now = self.clock.now();
         let lease = self.rows.lock().leases.get(&fence.key).copied();
-        if !lease.is_some_and(|(holder, until)| holder == owner && until > now) {
+        if !lease.is_some_and(|held| held.is_held_by(owner, now)) {
             return Ok(Begun::Refused);
         }
-        let begun = self.fenced(fence, |connection| {
-            let attempts = connection
+        let begun = self.fenced(fence, |row| {
+            let attempts = row
+                .connection
                 .intent
                 .as_ref()
                 .map_or(0, |intent| intent.attempts)
                 + 1;
-            connection.intent = Some(Intent {
+            let intent = Intent {
                 owner,
                 redemption,
                 attempts,
                 at,
-            });
-            Begun::Recorded { attempts }
+            };
+            row.earlier.extend(row.connection.intent.replace(intent));
+            (Begun::Recorded { attempts }, false)
         });
         Ok(begun.unwrap_or(Begun::Refused))
     }
@@ -304,15 +352,17 @@ impl Store for MemoryStore {
         if self.faults.lock().refuse_commits {
             return Err(unavailable("it takes no commits"));
         }
-        let committed = self.fenced(fence, |connection| {
+        let committed = self.fenced(fence, |row| {
+            row.earlier.clear();
+            let connection = &mut row.connection;
+            if renewed.redemption == Redemption::Force {
+                connection.forced_at = Some(renewed.tokens.renewed_at);
+            }
             connection.generation = connection.generation.next();
             connection.tokens = Some(renewed.tokens);
             connection.status = Status::Active;
             connection.intent = None;
             connection.cooldown = None;
-            if renewed.redemption == Redemption::Force {
-                connection.forced_at = Some(self.clock.now());
-            }
             connection.scope = renewed.scope.or_else(|| connection.scope.take());
             connection.external_id = renewed
                 .external_id
@@ -320,7 +370,8 @@ impl Store for MemoryStore {
             connection.organization = renewed
                 .organization
                 .or_else(|| connection.organization.take());
-            connection.clone()
+            connection.updated_at = self.clock.now();
+            (connection.clone(), true)
         });
         Ok(match committed {
             Ok(connection) => Committed::Stored(Box::new(connection)),
@@ -331,16 +382,12 @@ impl Store for MemoryStore {
 
     async fn fail(&self, fence: &Fence, cooldown: Cooldown, spent: Spent) -> Result<Fenced, Error> {
         self.up()?;
-        let failed = self.fenced(fence, |connection| {
-            connection.cooldown = Some(cooldown);
-            if spent == Spent::No
-                && let Some(intent) = &mut connection.intent
-            {
-                intent.attempts -= 1;
-                if intent.attempts == 0 {
-                    connection.intent = None;
-                }
+        let failed = self.fenced(fence, |row| {
+            row.connection.cooldown = Some(cooldown);
+            if spent == Spent::No {
+                row.connection.intent = row.earlier.pop();
             }
+            ((), true)
         });
         Ok(if failed.is_ok() {
             Fenced::Written
@@ -356,12 +403,12 @@ impl Store for MemoryStore {
         since: Timestamp,
     ) -> Result<Fenced, Error> {
         self.up()?;
-        let marked = self.fenced(fence, |connection| match connection.status {
+        let marked = self.fenced(fence, |row| match row.connection.status {
             Status::Active => {
-                connection.status = Status::NeedsReauth { reason, since };
-                Fenced::Written
+                row.connection.status = Status::NeedsReauth { reason, since };
+                (Fenced::Written, true)
             }
-            Status::NeedsReauth { .. } => Fenced::Unchanged,
+            Status::NeedsReauth { .. } => (Fenced::Unchanged, false),
         });
         Ok(marked.unwrap_or(Fenced::Refused))
     }
@@ -405,14 +452,29 @@ impl Store for MemoryStore {
             let deaf = self.faults.lock().deaf;
             {
                 let rows = self.rows.lock();
-                let end = Cursor(rows.changes.len() as u64);
+                let end = Cursor((rows.forgotten + rows.changes.len()) as u64);
                 let Some(Cursor(from)) = cursor else {
                     return Ok(Changes {
                         cursor: end,
                         keys: Some(Vec::new()),
                     });
                 };
-                let news = rows.changes[usize::try_from(from).unwrap()..].to_vec();
+                let from = usize::try_from(from).unwrap();
+                let known = from
+                    .checked_sub(rows.forgotten)
+                    .and_then(|from| rows.changes.get(from..));
+                let Some(known) = known else {
+                    return Ok(Changes {
+                        cursor: end,
+                        keys: None,
+                    });
+                };
+                let mut news = Vec::new();
+                for key in known {
+                    if !news.contains(key) {
+                        news.push(key.clone());
+                    }
+                }
                 if !news.is_empty() && !deaf {
                     return Ok(Changes {
                         cursor: end,

@@ -141,6 +141,27 @@ async fn a_connection_removed_during_its_renewal_stays_removed_and_its_tokens_ar
 }
 
 #[tokio::test(start_paused = true)]
+async fn tokens_minted_for_a_connection_that_was_made_anew_are_revoked_and_not_its_own() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    ScriptedProvider::close(&world.provider.exit);
+    let asked = key.clone();
+    let first = tokio::spawn(async move { one.bearer(&asked).await });
+    settle().await;
+    assert!(two.tokens.disconnect(&key).await.unwrap().is_some());
+    world.grant("u1", "successor", Some(HOUR), true).await;
+    ScriptedProvider::open(&world.provider.exit);
+    assert_eq!(first.await.unwrap().unwrap(), "access-successor");
+    let calls = world.provider.calls();
+    assert!(
+        calls.contains(&Call::Revoke("refresh-1".into())),
+        "{calls:?}"
+    );
+    assert_eq!(world.stored(&key).await.generation.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removed_connection_is_forgotten_by_every_sidecar() {
     let world = World::new();
     let key = world.connect("u1", HOUR).await;

@@ -1,6 +1,12 @@
 //! Sidecars, their store, their provider and their clock, all in one test's hands.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use daypass::{
     base::{
@@ -62,6 +68,8 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) spool: TempDir,
     keys: Arc<KeyRing>,
+    /// How many processes have only written.
+    writers: AtomicU64,
 }
 
 /// One process: its tokens, its tasks, and what it told its observer.
@@ -108,6 +116,7 @@ impl World {
             provider,
             config: Config::default(),
             spool: tempfile::tempdir().unwrap(),
+            writers: AtomicU64::new(0),
             keys: Arc::new(KeyRing::new("k1", vec![Key::parse("k1", &key).unwrap()]).unwrap()),
         }
     }
@@ -171,7 +180,9 @@ impl World {
 
     /// Stores a grant by a process of its own, as the command line does.
     pub(crate) async fn save(&self, grant: Grant) {
-        let writer = self.sidecar(u64::MAX).await;
+        let writer = self
+            .sidecar(1 << 32 | self.writers.fetch_add(1, Ordering::SeqCst))
+            .await;
         writer.tokens.save(&[grant]).await.unwrap();
         writer.lifecycle.stop();
     }

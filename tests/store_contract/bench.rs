@@ -23,6 +23,8 @@ use daypass::{
     },
 };
 
+use crate::memory_store::MemoryStore;
+
 /// Where the clock of every bench starts.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -60,6 +62,18 @@ pub(crate) fn sqlite() -> Bench {
         other: open(),
         clock: clock.clone(),
         _place: Box::new(place),
+    }
+}
+
+/// A store in memory, which has no files and no processes: both handles are the same.
+pub(crate) fn memory() -> Bench {
+    let clock = ManualClock::new(START);
+    let store: SharedStore = MemoryStore::remembering(Arc::new(clock.clone()), KEPT as usize);
+    Bench {
+        other: Arc::clone(&store),
+        store,
+        clock,
+        _place: Box::new(()),
     }
 }
 

@@ -165,6 +165,13 @@ pub(crate) async fn the_sweep_leaves_out_what_cannot_be_renewed_now(bench: &Benc
     let mut bare = new(&calendly("bare"), "");
     bare.tokens = None;
     bench.save(bare).await;
+    let mut without = new(&calendly("without-refresh-token"), "old");
+    without.tokens = without.tokens.map(|tokens| daypass::store::SealedTokens {
+        refresh: None,
+        renewed_at: START.saturating_sub(DAY.saturating_mul(40)),
+        ..tokens
+    });
+    bench.save(without).await;
     mark(bench, &calendly("marked")).await;
     let cooling = fence(&bench.read(&calendly("cooling")).await);
     let until = START.saturating_add(DAY);

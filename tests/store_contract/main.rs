@@ -16,6 +16,9 @@ mod leases;
 #[cfg(test)]
 mod lists;
 #[cfg(test)]
+#[path = "../renewing/memory_store.rs"]
+mod memory_store;
+#[cfg(test)]
 mod saving;
 
 /// Instantiates every guarantee for the backend whose benches `$open` makes.
@@ -106,3 +109,7 @@ macro_rules! contract {
 
 #[cfg(test)]
 contract!(sqlite, crate::bench::sqlite);
+
+// What the tests of the token room run on keeps the same contract.
+#[cfg(test)]
+contract!(memory, crate::bench::memory);

@@ -16,7 +16,7 @@ pub(super) const DUE: &str = "\
         SELECT * FROM ( \
             SELECT provider, user, renewed_at FROM connections INDEXED BY connections_by_age \
             WHERE provider = ?1 AND renewed_at < ?2 \
-                AND reauth_reason IS NULL AND access IS NOT NULL \
+                AND reauth_reason IS NULL AND refresh IS NOT NULL \
                 AND (cooldown_until IS NULL OR cooldown_until <= ?4) \
             ORDER BY renewed_at LIMIT ?5) \
         UNION \

@@ -45,7 +45,7 @@ CREATE INDEX connections_by_health ON connections (needs_reauth, provider, user)
 
 -- The keep-alive sweep: grants by age, and by the end of their refresh token.
 CREATE INDEX connections_by_age ON connections (provider, renewed_at)
-    WHERE reauth_reason IS NULL AND access IS NOT NULL;
+    WHERE reauth_reason IS NULL AND refresh IS NOT NULL;
 CREATE INDEX connections_by_end ON connections (provider, refresh_expires_at)
     WHERE reauth_reason IS NULL AND refresh_expires_at IS NOT NULL;
 
