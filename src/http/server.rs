@@ -13,28 +13,33 @@ use std::{
     net::SocketAddr,
     os::unix::{fs::PermissionsExt, net as std_unix},
     path::{Path, PathBuf},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
-    service::TowerToHyperService,
 };
+use pin_project_lite::pin_project;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tower::{BoxError, Service};
+use tower::{BoxError, Service, ServiceExt, util::Oneshot};
 
-use super::{Listen, executor::Executor, guard::Guard};
+use super::{
+    Listen,
+    executor::Executor,
+    guard::{Guard, Requests, Underway},
+};
 use crate::base::lifecycle::Lifecycle;
 
 /// More than a pod's app opens; few enough to stay below common descriptor limits together with the
@@ -65,6 +70,31 @@ enum Socket {
 /// Removes its socket file when dropped.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
+
+/// Tells the guard of a connection which of its requests are under way.
+#[derive(Clone, Debug)]
+struct Counted<S> {
+    service: S,
+    requests: Requests,
+}
+
+pin_project! {
+    /// Response future of [`Counted`].
+    struct CountedFuture<F> {
+        #[pin]
+        inner: F,
+        underway: Option<Underway>,
+    }
+}
+
+pin_project! {
+    /// A body whose end is the end of its request.
+    struct CountedBody<B> {
+        #[pin]
+        inner: B,
+        underway: Option<Underway>,
+    }
+}
 
 /// Either kind of accepted connection.
 enum Accepted {
@@ -215,9 +245,10 @@ fn connection<I, S, B>(
     S::Error: Into<BoxError>,
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let io = TokioIo::new(Guard::new(stream));
+    let requests = Requests::default();
+    let io = TokioIo::new(Guard::new(stream, requests.clone()));
     let serving = builder
-        .serve_connection(io, TowerToHyperService::new(service))
+        .serve_connection(io, Counted { service, requests })
         .into_owned();
     let (draining, stopped) = (lifecycle.draining(), lifecycle.stopped());
     drop(lifecycle.spawn(async move {
@@ -257,5 +288,57 @@ async fn rest(error: &io::Error) {
     if !of_one_connection {
         tracing::warn!(error = %error, "no connection can be accepted just now");
         tokio::time::sleep(ACCEPT_BACKOFF).await;
+    }
+}
+
+// === impl Counted ===
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for Counted<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone,
+{
+    type Response = Response<CountedBody<B>>;
+    type Error = S::Error;
+    type Future = CountedFuture<Oneshot<S, Request<Incoming>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        CountedFuture {
+            underway: Some(self.requests.begin()),
+            inner: self.service.clone().oneshot(request),
+        }
+    }
+}
+
+impl<F, B, E> Future for CountedFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<CountedBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.inner.poll(cx))?;
+        let underway = this.underway.take();
+        Poll::Ready(Ok(response.map(|inner| CountedBody { inner, underway })))
+    }
+}
+
+impl<B: HttpBody> HttpBody for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().inner.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }

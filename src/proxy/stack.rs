@@ -12,6 +12,7 @@ use super::{
     deadline::DeadlineLayer,
     errors,
     inject::{Attempt, InjectLayer},
+    links::LinksLayer,
     local::{Calls, LocalLayer},
     recover::RecoverLayer,
     route::{RouteLayer, Routed},
@@ -81,6 +82,8 @@ pub fn stack(wiring: Wiring) -> Outbound {
         // Takes out what is answered here, so that only provider calls go on.
         .layer(LocalLayer::new(calls))
         .layer_fn(takes::<_, Routed>)
+        // Links that lead past us; only here is it still known how the caller addressed us.
+        .layer(LinksLayer)
         // No credential but ours passes; outside of inject, which adds it.
         .layer(StripLayer)
         // One more attempt at most; inside strip, so that the second is as clean as the first.

@@ -1,0 +1,229 @@
+//! Stands between a caller's socket and hyper's HTTP/1 parser, which is more lenient than a proxy
+//! may be, and keeps the times that hyper does not.
+//!
+//! 1. What two parsers could frame differently is refused (RFC 9112 §11.2): [`scan`] has the list.
+//!    Within a head, the offending byte is replaced by NUL, which makes hyper answer 400 and close.
+//!    Within a body, where an answer may be under way, the connection is cut.
+//! 2. Everything else passes byte for byte. HTTP/2 is recognised by its preface and not looked at.
+//! 3. A connection that says nothing is closed after [`FIRST_BYTE`], one that stops midway through a
+//!    head after [`HEAD`], one without a request between [`IDLE`] and twice that. A request under way
+//!    has no limit here.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+
+mod scan;
+
+use scan::{Scan, Within};
+
+/// How long a new connection may say nothing. Clients that connect ahead of need get their time.
+pub const FIRST_BYTE: Duration = Duration::from_secs(30);
+/// How long a request's head may take from its first pause on.
+pub const HEAD: Duration = Duration::from_secs(15);
+/// How long a connection may be without a request, at least. Longer than the 60 s after which many
+/// clients give an idle connection up by themselves, so that it is they who close it.
+pub const IDLE: Duration = Duration::from_secs(75);
+
+/// Guards one connection; see the [module docs](self).
+pub struct Guard<T> {
+    inner: T,
+    scan: Scan,
+    requests: Requests,
+    timer: Pin<Box<Sleep>>,
+    phase: Phase,
+    /// Whether anything happened since the timer was last looked at.
+    touched: bool,
+    closed: bool,
+}
+
+/// Counts the requests under way on one connection.
+#[derive(Clone, Debug, Default)]
+pub struct Requests(Arc<AtomicUsize>);
+
+/// One request under way; ends when it is dropped.
+#[derive(Debug)]
+pub struct Underway(Arc<AtomicUsize>);
+
+/// A caller's framing cannot be trusted within a body.
+#[derive(Debug, Error)]
+#[error("the request's body is framed ambiguously: {0}")]
+struct Ambiguous(scan::Violation);
+
+/// What the timer is set for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    First,
+    Head,
+    Idle,
+}
+
+// === impl Requests ===
+
+impl Requests {
+    /// Begins a request.
+    pub fn begin(&self) -> Underway {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Underway(Arc::clone(&self.0))
+    }
+
+    fn none(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Guard ===
+
+impl<T> Guard<T> {
+    /// Guards `inner`; `requests` tells whether it is idle.
+    pub fn new(inner: T, requests: Requests) -> Self {
+        Self {
+            inner,
+            scan: Scan::new(),
+            requests,
+            timer: Box::pin(sleep(FIRST_BYTE)),
+            phase: Phase::First,
+            touched: false,
+            closed: false,
+        }
+    }
+
+    /// Whether the connection's time is up. Called only when there is nothing to read.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let phase = match self.scan.within() {
+            Within::Nothing => Phase::First,
+            Within::Head => Phase::Head,
+            Within::Between => Phase::Idle,
+            // A slow body is the business of whoever waits for it; HTTP/2 has its pings.
+            Within::Body | Within::Http2 => return Poll::Pending,
+        };
+        if phase != self.phase {
+            self.phase = phase;
+            let limit = if phase == Phase::Head { HEAD } else { IDLE };
+            self.timer.as_mut().reset(Instant::now() + limit);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let busy = self.touched || !self.requests.none();
+            if phase != Phase::Idle || !busy {
+                return Poll::Ready(());
+            }
+            // Looking only now and then spares every request the price of setting a timer.
+            self.touched = false;
+            self.timer.as_mut().reset(Instant::now() + IDLE);
+        }
+    }
+
+    /// Looks at what has been read into `buf` after the first `before` bytes.
+    fn inspect(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let read = buf.filled().get(before..).unwrap_or_default();
+        let Err((at, violation)) = self.scan.advance(read) else {
+            return Ok(());
+        };
+        tracing::debug!(%violation, "a caller's request was refused by its framing");
+        self.closed = true;
+        if self.scan.within() == Within::Body {
+            buf.set_filled(before);
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                Ambiguous(violation),
+            ));
+        }
+        buf.set_filled(before + at + 1);
+        if let Some(byte) = buf.filled_mut().last_mut() {
+            *byte = 0;
+        }
+        Ok(())
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.closed {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                this.touched = true;
+                Poll::Ready(this.inspect(buf, before))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                ready!(this.poll_late(cx));
+                // To hyper, the caller has closed its side.
+                this.closed = true;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.touched = true;
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.touched = true;
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Guard<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("inner", &self.inner)
+            .field("scan", &self.scan)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
