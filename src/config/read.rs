@@ -109,12 +109,14 @@ impl Section<'_> {
         })
     }
 
+    /// A path.
+    pub(super) fn path(&self, key: &str, default: &str) -> Option<PathBuf> {
+        self.required(key, "path", default, path)
+    }
+
     /// A path, if it is set.
     pub(super) fn optional_path(&self, key: &str) -> Option<PathBuf> {
-        self.optional(key, "path", |text| match text {
-            "" => Err("is empty".to_owned()),
-            text => Ok(PathBuf::from(text)),
-        })
+        self.optional(key, "path", path)
     }
 
     /// An `http` or `https` URL, if it is set.
@@ -248,6 +250,13 @@ pub(super) fn web_url(text: &str) -> Result<Url, String> {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
         _ => Err("expected a URL such as \"https://app.example.org/hook\"".to_owned()),
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("is empty".to_owned()),
+        text => Ok(PathBuf::from(text)),
     }
 }
 
