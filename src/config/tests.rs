@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    base::{lifecycle::Lifecycle, secret::ReloadableSecret},
+    base::{
+        lifecycle::{Drained, Lifecycle},
+        secret::ReloadableSecret,
+    },
     http::Listen,
     provider::Kind,
 };
@@ -152,7 +155,7 @@ fn no_message_repeats_a_value() {
         "[outbound]\nlisten = \"{SENTINEL}\"\nx = \"{SENTINEL}\"\n[admin]\ntoken = [\"{SENTINEL}\"]\n\
          [{SENTINEL}]\n[store]\nurl = \"postgres://u:{SENTINEL}@h/d\"\n[app]\nsigning_secret = \"{SENTINEL}\"\n\
          [ingress]\nallowed_return_origins = [\"{SENTINEL}\"]\n[[encryption.keys]]\nid = \"k1\"\nvalue = \"{SENTINEL}\"\n\
-         [providers.calcom]\nkind = \"calcom\"\nclient_secret = \"{SENTINEL}\\n\"\nwebhook_secret = 5\n\
+         [providers.calcom]\nkind = \"calcom\"\nclient_secret = \"{SENTINEL}\\nx\"\nwebhook_secret = 5\n\
          authorize_url = \"http://{SENTINEL}\"\n"
     );
     let name_of_section = "there is no such section";
@@ -198,6 +201,8 @@ fn what_kubernetes_sets_for_services_passes_in_silence() {
         ("DAYPASS_ADMIN_PORT_7422_TCP_ADDR", "10.0.0.1"),
     ]));
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
+    let loaded = fine(variables(&[("DAYPASS_OUTBOUND_PORT", "8080")]));
+    assert_eq!(loaded.warnings.len(), 3, "somebody meant a setting");
 }
 
 #[test]
@@ -343,9 +348,22 @@ async fn a_changed_secret_file_is_taken_up_and_a_broken_one_is_not() {
     fs::remove_file(&path).unwrap();
     watched.reload().await;
     assert_eq!(exposed(Some(&token)), "third");
+}
+
+#[tokio::test(start_paused = true)]
+async fn secret_files_are_watched_until_the_drain() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    fs::write(&path, "first").unwrap();
+    let loaded = fine(file(&format!("[admin]\ntoken_file = {path:?}")));
+    let token = loaded.settings.admin.token.unwrap();
     let lifecycle = Lifecycle::new();
-    watched.watch(&lifecycle);
-    lifecycle.drain(Duration::from_secs(5)).await;
+    loaded.secrets.watch(&lifecycle);
+    fs::write(&path, "second").unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(exposed(Some(&token)), "second");
+    let drained = lifecycle.drain(Duration::from_secs(5)).await;
+    assert_eq!(drained, Drained::Clean);
 }
 
 #[cfg(unix)]
@@ -534,6 +552,7 @@ fn providers_that_make_no_sense_are_refused() {
             "without a secret",
         ),
         ("[providers]\na = 5", "expected a table"),
+        ("providers = 5", "expected tables"),
     ] {
         let found = problems(file(text));
         assert!(
