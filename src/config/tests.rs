@@ -131,6 +131,40 @@ fn every_problem_is_reported_at_once_with_its_line() {
 }
 
 #[test]
+fn problems_read_as_a_list() {
+    let text = "[refresh]\nbufer = \"5m\"\n[store]\nurl = \"redis://h\"";
+    let variables = [
+        ("DAYPASS_ADMIN_LISTEN", "0.0.0.0:1"),
+        ("CAL_CLIENT_SECRET", "x"),
+    ];
+    let all = with(text, &variables, &[]).err().unwrap();
+    assert_eq!(
+        all.to_string(),
+        "\
+the configuration has 4 problems
+
+  daypass.toml:2: refresh.bufer
+    there is no such key in [refresh]; did you mean `buffer`?
+
+  daypass.toml:4: store.url
+    this version has only SQLite: expected \"sqlite:\" and the path of a file
+
+  environment variable DAYPASS_ADMIN_LISTEN: admin.listen
+    whoever reaches this listener can manage every connection: set admin.token or \
+admin.token_file, or listen on a loopback address or a unix socket
+
+  environment variable CAL_CLIENT_SECRET: providers.calcom.platform_client_secret
+    is of no use without platform_client_id
+
+  warning: providers.calcom.client_id (not set)
+    neither client_id nor platform_client_id is set: tokens of this provider cannot be renewed
+
+  warning: providers.calendly.client_id (not set)
+    tokens of this provider cannot be renewed without it"
+    );
+}
+
+#[test]
 fn later_layers_win() {
     let text = "[refresh]\nbuffer = \"6m\"\ntimeout = \"6s\"\nkeep_alive = \"6d\"";
     let loaded = fine(with(
