@@ -154,7 +154,10 @@ impl<'a> Context<'a> {
         let known: Vec<String> = self.known(|key| key.variable.clone());
         for name in self.environment.names() {
             let ours = name.starts_with(PREFIX) && name != FILE_VARIABLE;
-            if !ours || is_kubernetes_link(name) || known.iter().any(|variable| variable == name) {
+            if !ours
+                || self.is_kubernetes_link(name)
+                || known.iter().any(|variable| variable == name)
+            {
                 continue;
             }
             let hint = did_you_mean(name, known.iter().map(String::as_str));
@@ -162,6 +165,25 @@ impl<'a> Context<'a> {
             let message = format!("no setting has this name, so it changes nothing{hint}");
             self.warning(Origin::Environment { variable }, "", message);
         }
+    }
+
+    /// Whether Kubernetes sets `name` for a service whose name begins with `daypass`. A bare
+    /// `…_PORT` is one only with the address that Kubernetes puts there: others may have meant a
+    /// setting.
+    fn is_kubernetes_link(&self, name: &str) -> bool {
+        let protocols = ["TCP", "UDP", "SCTP"];
+        let address = || {
+            self.environment
+                .get(name)
+                .is_some_and(|value| value.contains("://"))
+        };
+        name.ends_with("_SERVICE_HOST")
+            || name.ends_with("_SERVICE_PORT")
+            || name.contains("_SERVICE_PORT_")
+            || (name.ends_with("_PORT") && address())
+            || name
+                .split_once("_PORT_")
+                .is_some_and(|(_, rest)| rest.split('_').any(|part| protocols.contains(&part)))
     }
 
     fn known<T>(&self, of: impl Fn(&KeyReference) -> T) -> Vec<T> {
@@ -179,21 +201,11 @@ fn finding(origin: Origin, key: &str, message: impl Into<String>) -> Finding {
 
 /// `; did you mean …?` if one of `known` is close to `text`, else nothing.
 pub(super) fn did_you_mean<'k>(text: &str, known: impl Iterator<Item = &'k str>) -> String {
-    /// Similar enough to be a slip of the finger; found by trying out slips.
-    const CLOSE: f64 = 0.78;
+    /// Two letters in five may differ: slips of the finger, and names cut short.
+    const CLOSE: f64 = 0.6;
     known
-        .map(|name| (strsim::jaro_winkler(text, name), name))
+        .map(|name| (strsim::normalized_damerau_levenshtein(text, name), name))
         .filter(|(closeness, _)| *closeness >= CLOSE)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
-}
-
-/// Whether Kubernetes sets `name` for a service whose name begins with `daypass`.
-fn is_kubernetes_link(name: &str) -> bool {
-    let protocols = ["_TCP", "_UDP", "_SCTP"];
-    name.ends_with("_SERVICE_HOST")
-        || name.ends_with("_SERVICE_PORT")
-        || name.contains("_SERVICE_PORT_")
-        || name.ends_with("_PORT")
-        || (name.contains("_PORT_") && protocols.iter().any(|protocol| name.contains(protocol)))
 }

@@ -20,6 +20,8 @@ use crate::{
 mod admin;
 mod context;
 mod document;
+#[cfg(test)]
+mod documents;
 mod duration;
 mod encryption;
 mod ingress;

@@ -4,9 +4,13 @@
 //!    expected there.
 //! 2. No finding repeats a value: the operator can look it up, and it may be a secret.
 
-use std::{error::Error, fmt, path::PathBuf};
+use std::{
+    error::Error,
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +19,7 @@ pub enum Origin {
     /// A line of the configuration file.
     File {
         /// Which file.
+        #[serde(serialize_with = "shown")]
         path: PathBuf,
         /// Counted from 1.
         line: usize,
@@ -51,18 +56,25 @@ pub struct Problems {
     pub warnings: Vec<Finding>,
 }
 
+/// As people see it: a path need not be Unicode, but JSON is.
+fn shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
 // === impl Finding ===
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.origin {
-            Origin::File { path, line } => write!(f, "{}:{line}", path.display())?,
-            Origin::Environment { variable } => write!(f, "environment variable {variable}")?,
-            Origin::Flag => f.write_str("command line")?,
-            Origin::Unset => f.write_str("not set")?,
-        }
-        if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+        let place = match &self.origin {
+            Origin::File { path, line } => format!("{}:{line}", path.display()),
+            Origin::Environment { variable } => format!("environment variable {variable}"),
+            Origin::Flag => "command line".to_owned(),
+            Origin::Unset => "not set".to_owned(),
+        };
+        match (&self.origin, self.key.as_str()) {
+            (_, "") => f.write_str(&place)?,
+            (Origin::Unset, key) => write!(f, "{key} ({place})")?,
+            (_, key) => write!(f, "{place}: {key}")?,
         }
         write!(f, "\n    {}", self.message)
     }

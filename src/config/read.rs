@@ -6,15 +6,14 @@
 //!    all its values before it gives up on any.
 //! 3. `None` from a reader without a default means the same, or that the key is not set.
 
-use std::{borrow::Cow, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{borrow::Cow, path::PathBuf, time::Duration};
 
-use http::Uri;
 use toml::de::DeValue;
 use url::Url;
 
 use super::{
     context::did_you_mean,
-    duration,
+    duration, listeners,
     section::{Section, Value},
     size,
 };
@@ -83,7 +82,7 @@ impl Section<'_> {
 
     /// Where a listener listens.
     pub(super) fn listen(&self, key: &str, default: &str) -> Option<Listen> {
-        self.required(key, "address", default, parse_listen)
+        self.required(key, "address", default, listeners::parse)
     }
 
     /// The base of a provider's API.
@@ -109,12 +108,14 @@ impl Section<'_> {
         })
     }
 
+    /// A path.
+    pub(super) fn path(&self, key: &str, default: &str) -> Option<PathBuf> {
+        self.required(key, "path", default, path)
+    }
+
     /// A path, if it is set.
     pub(super) fn optional_path(&self, key: &str) -> Option<PathBuf> {
-        self.optional(key, "path", |text| match text {
-            "" => Err("is empty".to_owned()),
-            text => Ok(PathBuf::from(text)),
-        })
+        self.optional(key, "path", path)
     }
 
     /// An `http` or `https` URL, if it is set.
@@ -251,28 +252,9 @@ pub(super) fn web_url(text: &str) -> Result<Url, String> {
     }
 }
 
-fn parse_listen(text: &str) -> Result<Listen, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return match path.strip_prefix('/') {
-            Some(rest) if !rest.is_empty() => Ok(Listen::Unix(PathBuf::from(path))),
-            _ => Err("a unix socket needs an absolute path: \"unix:/run/daypass.sock\"".to_owned()),
-        };
-    }
-    let numeric = match text.strip_prefix("localhost:") {
-        Some(port) => Cow::Owned(format!("127.0.0.1:{port}")),
-        None => Cow::Borrowed(text),
-    };
-    match numeric.parse::<SocketAddr>() {
-        Ok(address) => Ok(Listen::Tcp(address)),
-        Err(_) if numeric.parse::<Uri>().is_ok_and(|uri| uri.port().is_some()) => Err(
-            "host names are not looked up here: expected a numeric address such as \
-             \"127.0.0.1:7420\", \"[::]:7420\" or \"unix:/run/daypass.sock\""
-                .to_owned(),
-        ),
-        Err(_) => Err(
-            "expected an address and a port such as \"127.0.0.1:7420\", or \
-             \"unix:/run/daypass.sock\""
-                .to_owned(),
-        ),
+fn path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("is empty".to_owned()),
+        text => Ok(PathBuf::from(text)),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! 1. Every secret `x` has a twin `x_file`. Both in one layer is a problem: nobody could tell which
 //!    one is meant. In different layers the higher one wins, as with every key.
-//! 2. The line end that editors leave at the end of a file is not part of the secret.
+//! 2. The line end that editors and `echo` leave at the end is not part of the secret.
 //! 3. Files are read again by path every few seconds and compared by content. Kubernetes swaps a
 //!    symlink above a mounted file, which the file's own times and inode do not show.
 //! 4. A changed file whose content is not usable leaves the secret as it was, and is logged once.
@@ -90,8 +90,9 @@ impl Section<'_> {
             self.problem(key, format!("expected text, found {}", found.value.kind()));
             return None;
         };
-        match check(text) {
-            Ok(()) => Some(ReloadableSecret::new(Secret::new(text.to_owned()))),
+        let text = trimmed(Zeroizing::new(text.to_owned()));
+        match check(&text) {
+            Ok(()) => Some(ReloadableSecret::new(to_secret(text))),
             Err(fault) => {
                 self.problem(key, fault);
                 None

@@ -90,7 +90,10 @@ pub(super) fn find_file(
         match read(place) {
             Ok(file) => return Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unreadable(place, &error, Origin::Unset)),
+            Err(error) => {
+                let path = place.to_owned();
+                return Err(unreadable(place, &error, Origin::File { path, line: 1 }));
+            }
         }
     }
     Ok(None)

@@ -26,10 +26,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
     if section.find("url").is_none() {
         section.declare("url", "text", Some(DEFAULT_URL));
     }
-    let spool_dir = section.text("spool_dir", SPOOL, |text| match text {
-        "" => Err("is empty".to_owned()),
-        text => Ok(PathBuf::from(text)),
-    });
+    let spool_dir = section.path("spool_dir", SPOOL);
     let Backend::Sqlite { path } = backend.as_ref()?;
     let spool_dir = match section.find("spool_dir") {
         Some(_) => spool_dir?,

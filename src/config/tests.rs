@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    base::{lifecycle::Lifecycle, secret::ReloadableSecret},
+    base::{
+        lifecycle::{Drained, Lifecycle},
+        secret::ReloadableSecret,
+    },
     http::Listen,
     provider::Kind,
 };
@@ -128,6 +131,40 @@ fn every_problem_is_reported_at_once_with_its_line() {
 }
 
 #[test]
+fn problems_read_as_a_list() {
+    let text = "[refresh]\nbufer = \"5m\"\n[store]\nurl = \"redis://h\"";
+    let variables = [
+        ("DAYPASS_ADMIN_LISTEN", "0.0.0.0:1"),
+        ("CAL_CLIENT_SECRET", "x"),
+    ];
+    let all = with(text, &variables, &[]).err().unwrap();
+    assert_eq!(
+        all.to_string(),
+        "\
+the configuration has 4 problems
+
+  daypass.toml:2: refresh.bufer
+    there is no such key in [refresh]; did you mean `buffer`?
+
+  daypass.toml:4: store.url
+    this version has only SQLite: expected \"sqlite:\" and the path of a file
+
+  environment variable DAYPASS_ADMIN_LISTEN: admin.listen
+    whoever reaches this listener can manage every connection: set admin.token or \
+admin.token_file, or listen on a loopback address or a unix socket
+
+  environment variable CAL_CLIENT_SECRET: providers.calcom.platform_client_secret
+    is of no use without platform_client_id
+
+  warning: providers.calcom.client_id (not set)
+    neither client_id nor platform_client_id is set: tokens of this provider cannot be renewed
+
+  warning: providers.calendly.client_id (not set)
+    tokens of this provider cannot be renewed without it"
+    );
+}
+
+#[test]
 fn later_layers_win() {
     let text = "[refresh]\nbuffer = \"6m\"\ntimeout = \"6s\"\nkeep_alive = \"6d\"";
     let loaded = fine(with(
@@ -152,7 +189,7 @@ fn no_message_repeats_a_value() {
         "[outbound]\nlisten = \"{SENTINEL}\"\nx = \"{SENTINEL}\"\n[admin]\ntoken = [\"{SENTINEL}\"]\n\
          [{SENTINEL}]\n[store]\nurl = \"postgres://u:{SENTINEL}@h/d\"\n[app]\nsigning_secret = \"{SENTINEL}\"\n\
          [ingress]\nallowed_return_origins = [\"{SENTINEL}\"]\n[[encryption.keys]]\nid = \"k1\"\nvalue = \"{SENTINEL}\"\n\
-         [providers.calcom]\nkind = \"calcom\"\nclient_secret = \"{SENTINEL}\\n\"\nwebhook_secret = 5\n\
+         [providers.calcom]\nkind = \"calcom\"\nclient_secret = \"{SENTINEL}\\nx\"\nwebhook_secret = 5\n\
          authorize_url = \"http://{SENTINEL}\"\n"
     );
     let name_of_section = "there is no such section";
@@ -198,6 +235,8 @@ fn what_kubernetes_sets_for_services_passes_in_silence() {
         ("DAYPASS_ADMIN_PORT_7422_TCP_ADDR", "10.0.0.1"),
     ]));
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
+    let loaded = fine(variables(&[("DAYPASS_OUTBOUND_PORT", "8080")]));
+    assert_eq!(loaded.warnings.len(), 3, "somebody meant a setting");
 }
 
 #[test]
@@ -343,9 +382,22 @@ async fn a_changed_secret_file_is_taken_up_and_a_broken_one_is_not() {
     fs::remove_file(&path).unwrap();
     watched.reload().await;
     assert_eq!(exposed(Some(&token)), "third");
+}
+
+#[tokio::test(start_paused = true)]
+async fn secret_files_are_watched_until_the_drain() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    fs::write(&path, "first").unwrap();
+    let loaded = fine(file(&format!("[admin]\ntoken_file = {path:?}")));
+    let token = loaded.settings.admin.token.unwrap();
     let lifecycle = Lifecycle::new();
-    watched.watch(&lifecycle);
-    lifecycle.drain(Duration::from_secs(5)).await;
+    loaded.secrets.watch(&lifecycle);
+    fs::write(&path, "second").unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(exposed(Some(&token)), "second");
+    let drained = lifecycle.drain(Duration::from_secs(5)).await;
+    assert_eq!(drained, Drained::Clean);
 }
 
 #[cfg(unix)]
@@ -534,6 +586,7 @@ fn providers_that_make_no_sense_are_refused() {
             "without a secret",
         ),
         ("[providers]\na = 5", "expected a table"),
+        ("providers = 5", "expected tables"),
     ] {
         let found = problems(file(text));
         assert!(

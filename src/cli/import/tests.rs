@@ -92,6 +92,14 @@ fn our_own_shape_is_read_in_both_formats() {
 }
 
 #[test]
+fn a_byte_order_mark_hides_neither_format() {
+    let json = "\u{feff}{\"user\":\"u\",\"provider\":\"calcom\",\"access_token\":\"t\"}\r\n";
+    assert_eq!(outcome(json), ["1 calcom/u"]);
+    let csv = "\u{feff}\"user\",provider,access_token\r\nu,calcom,t\r\n";
+    assert_eq!(outcome(csv), ["2 calcom/u"]);
+}
+
+#[test]
 fn quoted_fields_may_have_commas_quotes_and_line_breaks() {
     let rows =
         rows("user,note,provider,access_token\nu,\"a, \"\"b\"\"\nc\",calendly,t\nv,,calendly,t\n");

@@ -90,7 +90,7 @@ fn check_clients(section: &Section<'_>) {
     if !has_platform && section.find("client_id").is_none() {
         section.warning(
             "client_id",
-            "has neither client_id nor platform_client_id: tokens of this provider cannot be renewed",
+            "neither client_id nor platform_client_id is set: tokens of this provider cannot be renewed",
         );
     }
 }

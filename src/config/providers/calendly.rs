@@ -82,7 +82,7 @@ pub(super) fn read(section: &Section<'_>, name: ProviderName) -> Option<Config> 
     if section.find("client_id").is_none() {
         section.warning(
             "client_id",
-            "is not set: tokens of this provider cannot be renewed",
+            "tokens of this provider cannot be renewed without it",
         );
     } else if !is_given(section, "client_secret") {
         section.warning(

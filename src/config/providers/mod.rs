@@ -58,6 +58,13 @@ impl ProviderConfig {
 /// All providers, by name; what cannot be read is reported and left out.
 pub(super) fn read(context: &Context<'_>) -> Vec<ProviderConfig> {
     context.note_section("providers");
+    if let Some(document) = context.document
+        && let Some(node) = document.root().get("providers")
+        && document.table("providers").is_none()
+    {
+        let message = "expected tables: write `[providers.<name>]` above each provider's keys";
+        context.problem(document.origin_of(node), "providers", message);
+    }
     let names = names(context);
     if names.is_empty() {
         return KINDS
