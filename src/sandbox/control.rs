@@ -37,6 +37,7 @@ pub(crate) fn routes<E: Emulator>(emulator: Arc<E>) -> Router {
         .route("/_sandbox/users", post(create::<E>))
         .route("/_sandbox/revoke", post(revoke::<E>))
         .route("/_sandbox/bookings", post(book::<E>))
+        .route("/_sandbox/deliveries", get(deliveries::<E>))
         .with_state(emulator)
 }
 
@@ -100,6 +101,10 @@ async fn clear<E: Emulator>(State(emulator): State<Arc<E>>) -> StatusCode {
 
 async fn stats<E: Emulator>(State(emulator): State<Arc<E>>) -> Response {
     shown(StatusCode::OK, &emulator.stage().log.stats())
+}
+
+async fn deliveries<E: Emulator>(State(emulator): State<Arc<E>>) -> Response {
+    shown(StatusCode::OK, &emulator.stage().deliveries())
 }
 
 async fn create<E: Emulator>(State(emulator): State<Arc<E>>, body: Bytes) -> Response {

@@ -13,11 +13,10 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{DATE, RETRY_AFTER},
 };
-use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::{
-    Created, NewUser, Revoke,
+    Booked, BookingOrder, Created, NewUser, Revoke,
     log::{Entry, Kind, TokenCall, token_id},
     serve::Vanished,
     stage::{Stage, Usage},
@@ -44,7 +43,7 @@ pub(crate) trait Emulator: Send + Sync + 'static {
 
     fn create(&self, order: &NewUser) -> Result<Created, String>;
     fn kill(&self, order: &Revoke) -> Result<(), String>;
-    fn book(self: Arc<Self>, order: &Value) -> Result<Value, String>;
+    fn book(self: &Arc<Self>, order: &BookingOrder) -> Result<Booked, String>;
 }
 
 /// The head of a request, kept for the log.

@@ -19,23 +19,21 @@ use std::{
 
 use axum::Router;
 use rustls::ServerConfig;
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use self::{front::Emulator, stage::Stage};
-use crate::base::{
-    clock::{SharedClock, Timestamp},
-    lifecycle::Lifecycle,
-    random::SharedRandom,
-};
+use crate::base::{clock::SharedClock, lifecycle::Lifecycle, random::SharedRandom};
 
 mod calcom;
 mod calendly;
+mod consent;
 mod control;
 mod dates;
+mod deliver;
 mod front;
 mod jwt;
 mod log;
+mod orders;
 mod probe;
 mod serve;
 mod stage;
@@ -45,7 +43,9 @@ mod wire;
 pub use self::{
     calcom::Calcom,
     calendly::Calendly,
+    deliver::Delivery,
     log::{Entry, Filter, Kind, Redemptions, Stats, TokenCall, token_id},
+    orders::{Action, Booked, BookingOrder, Created, Family, Killed, NewUser, Revoke},
     switches::{
         ApiFault, ApiMischief, CalcomSwitches, CalendlySwitches, Call, Canned, ClientStatus,
         Malformation, Switches, TokenFault, TokenMischief,
@@ -74,87 +74,6 @@ pub struct Sandbox {
     calendly: Arc<Calendly>,
     calcom_address: SocketAddr,
     calendly_address: SocketAddr,
-}
-
-/// A user to be made. The JSON of `POST /_sandbox/users`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NewUser {
-    /// What the sandbox calls the user; the local part of the address. Made again, the same user
-    /// gets one more grant.
-    pub name: String,
-    /// Which family of tokens; only Cal.com has `managed`.
-    pub family: Family,
-    /// Space-separated scope of the grant; absent means all.
-    pub scope: Option<String>,
-    /// Calendly: no paid plan, hence no webhooks and 50 calls a minute.
-    pub free_plan: bool,
-    /// Calendly: the user (by name) whose organization this one joins; absent means an own one.
-    pub colleague_of: Option<String>,
-}
-
-/// Which family of tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// A user who gave consent.
-    #[default]
-    Oauth2,
-    /// Cal.com only: a user made by a platform client.
-    Managed,
-}
-
-/// A user that was made, with a grant. Nothing here is secret: it opens only the sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Created {
-    /// What the sandbox calls the user.
-    pub name: String,
-    /// Cal.com: the numeric id; Calendly: the user URI.
-    pub external_id: String,
-    /// Cal.com, managed only: the numeric id.
-    pub managed_user_id: Option<i64>,
-    /// Calendly: the organization URI.
-    pub organization: Option<String>,
-    /// The address, as the provider shows it.
-    pub email: String,
-    /// The client that holds the grant.
-    pub client_id: String,
-    /// Its secret.
-    pub client_secret: String,
-    /// The access token.
-    pub access_token: String,
-    /// The refresh token.
-    pub refresh_token: String,
-    /// When the access token ends, by the provider's clock.
-    pub access_expires_at: Timestamp,
-    /// When the refresh token ends, if it ages.
-    pub refresh_expires_at: Option<Timestamp>,
-    /// The granted scope.
-    pub scope: Option<String>,
-}
-
-/// Something to be killed. The JSON of `POST /_sandbox/revoke`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Revoke {
-    /// Whose, by the sandbox's name.
-    pub user: String,
-    /// How much.
-    pub what: Killed,
-}
-
-/// How much is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Killed {
-    /// Access tokens only; the refresh tokens still work.
-    Access,
-    /// Access tokens expire now; the refresh tokens still work.
-    Expire,
-    /// Access and refresh tokens.
-    Grant,
-    /// The user.
-    User,
 }
 
 // === impl Options ===
@@ -266,16 +185,30 @@ impl Sandbox {
         &self.calendly
     }
 
-    /// Makes alice and bob at both providers. Repeatable: they only get one more grant.
+    /// Makes alice and bob at both providers, with three meetings each. Made again, they get one
+    /// more grant and three more meetings.
     ///
     /// # Errors
     ///
     /// A provider refused its own seed, which would be a bug of the sandbox.
     pub fn seed(&self) -> Result<(), String> {
+        let random = &self.calcom.stage().random;
+        let now = self.calcom.stage().clock.now();
         for name in ["alice", "bob"] {
-            let order = NewUser::named(name);
-            self.calcom.create_user(&order)?;
-            self.calendly.create_user(&order)?;
+            self.calcom.create_user(&NewUser::named(name))?;
+            self.calendly.create_user(&NewUser::named(name))?;
+            for day in 1_u64..=3 {
+                let quarters = random.next_u64() % 32;
+                let order = BookingOrder {
+                    start: Some(
+                        now.saturating_add(Duration::from_mins(day * 1440 + quarters * 15)),
+                    ),
+                    attendee_email: Some(format!("guest{day}@example.com")),
+                    ..BookingOrder::create(name)
+                };
+                self.calcom.book(&order)?;
+                self.calendly.book(&order)?;
+            }
         }
         Ok(())
     }
@@ -308,24 +241,4 @@ fn delivery_client(tls: Option<rustls::ClientConfig>) -> io::Result<reqwest::Cli
         None => builder,
     };
     builder.build().map_err(io::Error::other)
-}
-
-// === impl NewUser ===
-
-impl NewUser {
-    /// A user with a full grant of the usual family.
-    pub fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ..Self::default()
-        }
-    }
-
-    /// A user of Cal.com's platform client.
-    pub fn managed(name: &str) -> Self {
-        Self {
-            family: Family::Managed,
-            ..Self::named(name)
-        }
-    }
 }

@@ -4,9 +4,9 @@ use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::sleep;
-use uuid::Uuid;
 
 use super::{
+    deliver::Delivery,
     log::Log,
     switches::{Call, Switches, TokenMischief},
 };
@@ -29,8 +29,9 @@ pub(crate) struct Stage {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) clock: SharedClock,
     pub(crate) random: SharedRandom,
-    pub(crate) deliveries: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     pub(crate) log: Log,
+    pub(crate) sent: Mutex<Vec<Delivery>>,
     switches: Mutex<Switches>,
     buckets: Mutex<HashMap<String, Bucket>>,
 }
@@ -59,15 +60,16 @@ impl Stage {
         lifecycle: Lifecycle,
         clock: SharedClock,
         random: SharedRandom,
-        deliveries: reqwest::Client,
+        http: reqwest::Client,
     ) -> Self {
         Self {
             base_url,
             lifecycle,
             clock,
             random,
-            deliveries,
+            http,
             log: Log::default(),
+            sent: Mutex::default(),
             switches: Mutex::default(),
             buckets: Mutex::default(),
         }
@@ -179,9 +181,4 @@ pub(crate) fn is_loopback(uri: &str) -> bool {
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
-}
-
-/// Whether `text` is a UUID.
-pub(crate) fn is_uuid(text: &str) -> bool {
-    Uuid::parse_str(text).is_ok()
 }

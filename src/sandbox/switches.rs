@@ -36,6 +36,8 @@ pub struct Switches {
     pub client_secret: String,
     /// What the provider's staff think of the OAuth client.
     pub client_status: ClientStatus,
+    /// The consent page approves by itself, as this user; `null` shows the page.
+    pub consent_as: Option<String>,
     /// Faults of token calls.
     pub token_faults: Vec<TokenFault>,
     /// Faults of API calls.
@@ -248,6 +250,7 @@ impl Default for Switches {
             redirect_uris: Vec::new(),
             client_secret: "sandbox-client-secret".to_owned(),
             client_status: ClientStatus::Approved,
+            consent_as: None,
             token_faults: Vec::new(),
             api_faults: Vec::new(),
             webhook_compression: 1,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use axum::Router;
 use http::HeaderMap;
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use super::{
-    Created, Entry, Filter, Kind, NewUser, Revoke, Stats, Switches,
+    Booked, BookingOrder, Created, Delivery, Entry, Filter, Kind, NewUser, Revoke, Stats, Switches,
+    consent as consent_page,
     front::{Emulator, Seen},
     log::token_id,
     probe,
@@ -21,12 +21,17 @@ use axum::response::Response;
 
 mod answer;
 mod auth;
+mod booking;
+mod bookings;
+mod calendar;
+mod consent;
 mod grants;
 mod managed;
 mod managed_token;
 mod me;
 mod oauth2_token;
 mod state;
+mod webhooks;
 
 use self::{answer::Refusal, auth::Guard, state::State};
 
@@ -45,8 +50,15 @@ pub(crate) fn router(calcom: &Arc<Calcom>) -> Router {
         .merge(managed_token::routes())
         .merge(oauth2_token::routes())
         .merge(me::routes())
+        .merge(bookings::routes())
+        .merge(calendar::routes())
+        .merge(webhooks::routes())
         .fallback(answer::not_found)
         .with_state(Arc::clone(calcom))
+        .merge(consent_page::routes(
+            "/auth/oauth2/authorize",
+            Arc::clone(calcom),
+        ))
         .merge(probe::routes("/v2", Arc::clone(calcom)))
 }
 
@@ -95,6 +107,20 @@ impl Calcom {
         self.mint_for(order)
     }
 
+    /// Makes, moves or cancels a booking and fires the webhooks.
+    ///
+    /// # Errors
+    ///
+    /// There is no such user or booking, or the action does not fit.
+    pub fn book(self: &Arc<Self>, order: &BookingOrder) -> Result<Booked, String> {
+        self.booked(order)
+    }
+
+    /// The webhook deliveries so far, oldest first.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.stage.deliveries()
+    }
+
     /// Kills tokens, grants or users.
     ///
     /// # Errors
@@ -114,7 +140,6 @@ impl Emulator for Calcom {
         let token = path.starts_with("/v2/auth/oauth2/token")
             || path.starts_with("/v2/oauth/")
             || path.starts_with("/v2/oauth-clients/") && path.ends_with("/force-refresh")
-            || path.starts_with("/api/auth/oauth/")
             || path.starts_with("/v2/oauth-clients/") && path.ends_with("/users");
         match () {
             () if token => Kind::Token,
@@ -157,7 +182,7 @@ impl Emulator for Calcom {
         self.kill_tokens(order)
     }
 
-    fn book(self: Arc<Self>, _order: &Value) -> Result<Value, String> {
-        Err("not yet".to_owned())
+    fn book(self: &Arc<Self>, order: &BookingOrder) -> Result<Booked, String> {
+        self.booked(order)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
+use super::{booking::Booking, webhooks::Webhook};
 use crate::{base::clock::Timestamp, sandbox::dates};
 
 /// The platform client that owns managed users.
@@ -35,6 +36,9 @@ pub(crate) struct State {
     pub(crate) issued: HashMap<String, i64>,
     /// Authorization codes that were not yet used.
     pub(crate) codes: HashMap<String, Code>,
+    /// By uid.
+    pub(crate) bookings: BTreeMap<String, Booking>,
+    pub(crate) webhooks: Vec<Webhook>,
     /// Whose token it is or was, by token id.
     pub(crate) names: HashMap<String, String>,
     last_id: i64,
@@ -94,6 +98,8 @@ impl State {
             dead_secrets: HashSet::new(),
             issued: HashMap::new(),
             codes: HashMap::new(),
+            bookings: BTreeMap::new(),
+            webhooks: Vec::new(),
             names: HashMap::new(),
             last_id: 1000,
         }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use axum::{Router, response::Response};
 use http::HeaderMap;
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use self::state::State;
 use super::{
-    Created, Entry, Filter, Kind, NewUser, Revoke, Stats, Switches,
+    Booked, BookingOrder, Created, Delivery, Entry, Filter, Kind, NewUser, Revoke, Stats, Switches,
+    consent as consent_page,
     front::{Emulator, Seen},
     log::token_id,
     probe,
@@ -21,10 +21,16 @@ use super::{
 
 mod answer;
 mod auth;
+mod consent;
+mod event;
+mod events;
 mod grants;
+mod paging;
 mod state;
+mod subscriptions;
 mod token;
 mod users;
+mod webhooks;
 
 /// Handle of the emulated Calendly.
 #[derive(Debug)]
@@ -39,8 +45,14 @@ pub(crate) fn router(calendly: &Arc<Calendly>) -> Router {
     Router::new()
         .merge(token::routes())
         .merge(users::routes())
+        .merge(events::routes())
+        .merge(subscriptions::routes())
         .fallback(answer::not_found)
         .with_state(Arc::clone(calendly))
+        .merge(consent_page::routes(
+            "/oauth/authorize",
+            Arc::clone(calendly),
+        ))
         .merge(probe::routes("", Arc::clone(calendly)))
 }
 
@@ -89,6 +101,20 @@ impl Calendly {
     /// The order makes no sense; the text says why.
     pub fn create_user(&self, order: &NewUser) -> Result<Created, String> {
         self.mint_for(order)
+    }
+
+    /// Makes, moves or cancels a booking and fires the webhooks.
+    ///
+    /// # Errors
+    ///
+    /// There is no such user or booking, or the action does not fit.
+    pub fn book(self: &Arc<Self>, order: &BookingOrder) -> Result<Booked, String> {
+        self.booked(order)
+    }
+
+    /// The webhook deliveries so far, oldest first.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.stage.deliveries()
     }
 
     /// Kills tokens, grants or users.
@@ -160,7 +186,7 @@ impl Emulator for Calendly {
         self.kill_tokens(order)
     }
 
-    fn book(self: Arc<Self>, _order: &Value) -> Result<Value, String> {
-        Err("not yet".to_owned())
+    fn book(self: &Arc<Self>, order: &BookingOrder) -> Result<Booked, String> {
+        self.booked(order)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
+use super::{event::Event, subscriptions::Subscription};
 use crate::{base::clock::Timestamp, sandbox::dates};
 
 /// The only OAuth client.
@@ -21,6 +22,9 @@ pub(crate) struct State {
     pub(crate) refresh: HashMap<String, u64>,
     /// Authorization codes that were not yet used.
     pub(crate) codes: HashMap<String, Code>,
+    /// By id.
+    pub(crate) events: BTreeMap<String, Event>,
+    pub(crate) subscriptions: Vec<Subscription>,
     /// Whose token it is or was, by token id.
     pub(crate) names: HashMap<String, String>,
     last: u64,

@@ -1,0 +1,277 @@
+//! Webhook subscriptions over the API (§4).
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, RawQuery, State},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header::LOCATION};
+use serde_json::{Value, json};
+
+use super::{
+    Calendly,
+    answer::{denied, invalid, missing, problem, resource, upgrade},
+    auth::Caller,
+};
+use crate::{
+    base::clock::Timestamp,
+    sandbox::{dates, wire::query},
+};
+
+type Answer = Result<Response, Response>;
+type Cal = State<Arc<Calendly>>;
+
+const NOT_YOURS: &str = "You do not have permission to access this resource.";
+
+/// §4: the event, the scopes it can be subscribed in, and the scope of the grant it also needs.
+const FAMILIES: [(&str, &[&str], &str); 4] = [
+    (
+        "invitee",
+        &["organization", "user", "group"],
+        "scheduled_events:read",
+    ),
+    (
+        "invitee_no_show",
+        &["organization", "user", "group"],
+        "scheduled_events:read",
+    ),
+    (
+        "event_type",
+        &["organization", "user", "group"],
+        "event_types:read",
+    ),
+    (
+        "routing_form_submission",
+        &["organization"],
+        "routing_forms:read",
+    ),
+];
+
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    pub(crate) id: String,
+    pub(crate) url: String,
+    pub(crate) events: Vec<String>,
+    /// `organization`, `user` or `group`.
+    pub(crate) scope: String,
+    /// Id of the organization.
+    pub(crate) organization: String,
+    /// Id of the user, in user scope.
+    pub(crate) user: Option<String>,
+    /// Id of whoever made it: the `created_by` of its deliveries.
+    pub(crate) creator: String,
+    pub(crate) key: Option<String>,
+    pub(crate) disabled: bool,
+    pub(crate) retry_started: Option<Timestamp>,
+    pub(crate) created: Timestamp,
+}
+
+pub(crate) fn routes() -> Router<Arc<Calendly>> {
+    Router::new()
+        .route("/webhook_subscriptions", get(list).post(create))
+        .route("/webhook_subscriptions/{id}", get(read).delete(remove))
+}
+
+async fn list(State(calendly): Cal, headers: HeaderMap, RawQuery(raw): RawQuery) -> Answer {
+    let caller = calendly.caller(&headers)?.need("webhooks:read")?;
+    let asked = query(raw.as_deref().unwrap_or_default());
+    let scope = asked
+        .get("scope")
+        .ok_or_else(|| invalid("scope", "is missing"))?;
+    let base = &calendly.stage.base_url;
+    calendly.check_owner(&caller, scope, asked.get("organization"), asked.get("user"))?;
+    let state = calendly.state.lock();
+    let items = state
+        .subscriptions
+        .iter()
+        .filter(|one| one.scope == *scope && one.organization == caller.organization)
+        .filter(|one| {
+            let user = one.user.as_ref().map(|id| format!("{base}/users/{id}"));
+            scope != "user" || user.as_ref() == asked.get("user")
+        })
+        .map(|one| one.shown(base))
+        .collect();
+    calendly.page("/webhook_subscriptions", &asked, items)
+}
+
+async fn create(State(calendly): Cal, headers: HeaderMap, body: Bytes) -> Answer {
+    let caller = calendly.caller(&headers)?.need("webhooks:write")?;
+    if caller.free_plan {
+        return Err(upgrade());
+    }
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let subscription = calendly.wanted(&caller, &body)?;
+    let base = &calendly.stage.base_url;
+    let mut state = calendly.state.lock();
+    let same = |one: &Subscription| {
+        one.url == subscription.url
+            && one.scope == subscription.scope
+            && one.organization == subscription.organization
+            && one.user == subscription.user
+    };
+    if state.subscriptions.iter().any(same) {
+        let message = "Hook with this url already exists";
+        return Err(problem(StatusCode::CONFLICT, "Already Exists", message));
+    }
+    let mut response = resource(StatusCode::CREATED, &subscription.shown(base));
+    if let Ok(value) = HeaderValue::from_str(&subscription.uri(base)) {
+        response.headers_mut().insert(LOCATION, value);
+    }
+    state.subscriptions.push(subscription);
+    Ok(response)
+}
+
+async fn read(State(calendly): Cal, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+    let caller = calendly.caller(&headers)?.need("webhooks:read")?;
+    let at = calendly.own(&caller, &id)?;
+    let state = calendly.state.lock();
+    let one = state.subscriptions.get(at).ok_or_else(missing)?;
+    Ok(resource(
+        StatusCode::OK,
+        &one.shown(&calendly.stage.base_url),
+    ))
+}
+
+async fn remove(State(calendly): Cal, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+    let caller = calendly.caller(&headers)?.need("webhooks:write")?;
+    calendly.own(&caller, &id)?;
+    calendly
+        .state
+        .lock()
+        .subscriptions
+        .retain(|one| one.id != id);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
+    body.get(name).and_then(Value::as_str)
+}
+
+// === impl Subscription ===
+
+impl Subscription {
+    pub(crate) fn uri(&self, base: &str) -> String {
+        format!("{base}/webhook_subscriptions/{}", self.id)
+    }
+
+    /// §4: the signing key is not part of it.
+    fn shown(&self, base: &str) -> Value {
+        json!({
+            "uri": self.uri(base),
+            "callback_url": self.url,
+            "created_at": dates::micros(self.created),
+            "updated_at": dates::micros(self.created),
+            "retry_started_at": self.retry_started.map(dates::micros),
+            "state": if self.disabled { "disabled" } else { "active" },
+            "events": self.events,
+            "scope": self.scope,
+            "organization": format!("{base}/organizations/{}", self.organization),
+            "user": self.user.as_ref().map(|id| format!("{base}/users/{id}")),
+            "group": null,
+            "creator": format!("{base}/users/{}", self.creator),
+        })
+    }
+}
+
+// === impl Calendly ===
+
+impl Calendly {
+    fn wanted(&self, caller: &Caller, body: &Value) -> Result<Subscription, Response> {
+        let need = |name: &str| {
+            text(body, name)
+                .map(ToOwned::to_owned)
+                .ok_or_else(|| invalid(name, "is missing"))
+        };
+        let (url, organization, scope) = (need("url")?, need("organization")?, need("scope")?);
+        if url::Url::parse(&url).is_err() {
+            return Err(invalid("url", "is not a valid url"));
+        }
+        let user = text(body, "user").map(ToOwned::to_owned);
+        self.check_owner(caller, &scope, Some(&organization), user.as_ref())?;
+        Ok(Subscription {
+            id: self.stage.uuid(),
+            url,
+            events: checked_events(caller, body, &scope)?,
+            user: (scope == "user").then(|| caller.id.clone()),
+            scope,
+            organization: caller.organization.clone(),
+            creator: caller.id.clone(),
+            key: text(body, "signing_key").map(ToOwned::to_owned),
+            disabled: false,
+            retry_started: None,
+            created: self.stage.now(),
+        })
+    }
+
+    /// §4: `organization` always; `user` in user scope, and only oneself; the rest is for owners.
+    fn check_owner(
+        &self,
+        caller: &Caller,
+        scope: &str,
+        organization: Option<&String>,
+        user: Option<&String>,
+    ) -> Result<(), Response> {
+        let base = &self.stage.base_url;
+        let organization = organization.ok_or_else(|| invalid("organization", "is missing"))?;
+        if *organization != format!("{base}/organizations/{}", caller.organization) {
+            return Err(denied(NOT_YOURS));
+        }
+        match scope {
+            "user" => {
+                let user = user.ok_or_else(|| invalid("user", "is missing"))?;
+                if *user == format!("{base}/users/{}", caller.id) {
+                    Ok(())
+                } else {
+                    Err(denied(NOT_YOURS))
+                }
+            }
+            "organization" if caller.owner => Ok(()),
+            "organization" => Err(denied(NOT_YOURS)),
+            "group" => Err(invalid("group", "is missing")),
+            _ => Err(invalid("scope", "must be organization, user or group")),
+        }
+    }
+
+    fn own(&self, caller: &Caller, id: &str) -> Result<usize, Response> {
+        let state = self.state.lock();
+        let at = state.subscriptions.iter().position(|one| one.id == id);
+        let at = at.ok_or_else(missing)?;
+        let mine = state.subscriptions.get(at).is_some_and(|one| {
+            one.creator == caller.id
+                || one.user.as_ref() == Some(&caller.id)
+                || caller.owner && one.organization == caller.organization
+        });
+        if mine { Ok(at) } else { Err(denied(NOT_YOURS)) }
+    }
+}
+
+/// A missing read scope is a 400 here, not a 403 (§2).
+fn checked_events(caller: &Caller, body: &Value, scope: &str) -> Result<Vec<String>, Response> {
+    let wrong = || invalid("events", "is invalid");
+    let list = body
+        .get("events")
+        .and_then(Value::as_array)
+        .ok_or_else(wrong)?;
+    if list.is_empty() {
+        return Err(wrong());
+    }
+    list.iter()
+        .map(|one| {
+            let name = one.as_str().ok_or_else(wrong)?;
+            let (family, _) = name.split_once('.').ok_or_else(wrong)?;
+            let (_, scopes, needed) = FAMILIES
+                .iter()
+                .find(|(known, ..)| *known == family)
+                .ok_or_else(wrong)?;
+            if scopes.contains(&scope) && caller.may(needed) {
+                Ok(name.to_owned())
+            } else {
+                Err(invalid("events", "is not available for this scope"))
+            }
+        })
+        .collect()
+}
