@@ -245,7 +245,7 @@ async fn over_tls(server_name: &str, trusted: bool) -> (String, usize) {
     let calls = Calls::new(trust, Duration::from_secs(20), Arc::new(SystemClock)).unwrap();
     let request = calls.post(Url::parse(&url).unwrap());
     let outcome = outcome(calls.send(&name("calcom"), request).await);
-    (outcome, served.await.unwrap())
+    (outcome, served.await.unwrap().unwrap())
 }
 
 #[tokio::test]
