@@ -16,7 +16,10 @@ pub(super) fn run(context: &Context<'_>) -> Outcome {
     }
     block_on(async move {
         let sidecar = Sidecar::start(&loaded.settings).await?;
-        loaded.secrets.watch(sidecar.lifecycle());
+        let tokens = sidecar.core().tokens.clone();
+        loaded
+            .secrets
+            .watch(sidecar.lifecycle(), move || tokens.credentials_changed());
         sidecar.run_until_signal().await?;
         Ok(())
     })?

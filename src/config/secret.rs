@@ -152,42 +152,50 @@ impl Section<'_> {
 // === impl WatchedSecrets ===
 
 impl WatchedSecrets {
-    /// Keeps the secrets true to their files, until the drain begins.
-    pub fn watch(mut self, lifecycle: &Lifecycle) {
+    /// Keeps the secrets true to their files, until the drain begins. `changed` is called whenever one
+    /// was replaced.
+    pub fn watch(mut self, lifecycle: &Lifecycle, changed: impl Fn() + Send + 'static) {
         if self.0.is_empty() {
             return;
         }
         lifecycle.spawn_until_drain(async move {
             loop {
                 sleep(RELOAD_EVERY).await;
-                self.reload().await;
+                if self.reload().await {
+                    changed();
+                }
             }
         });
     }
 
-    pub(super) async fn reload(&mut self) {
+    /// Reads every file again; whether any secret was replaced.
+    pub(super) async fn reload(&mut self) -> bool {
+        let mut replaced = false;
         for watched in &mut self.0 {
             let content = tokio::fs::read_to_string(&watched.path).await;
-            watched.take(content.map(|text| trimmed(Zeroizing::new(text))));
+            replaced |= watched.take(content.map(|text| trimmed(Zeroizing::new(text))));
         }
+        replaced
     }
 }
 
 // === impl Watched ===
 
 impl Watched {
-    fn take(&mut self, content: io::Result<Zeroizing<String>>) {
+    /// Takes what the file holds now; whether that was something new and usable.
+    fn take(&mut self, content: io::Result<Zeroizing<String>>) -> bool {
         let path = self.path.display();
         let fault = match content {
             Ok(text) => match (self.check)(&text) {
                 Ok(()) => {
                     let secret = to_secret(text);
-                    if secret != *self.secret.current() {
+                    let is_new = secret != *self.secret.current();
+                    if is_new {
                         self.secret.replace(secret);
                         info!(config.key = self.key, %path, "secret changed; the new one is in use");
                     }
                     self.complained = false;
-                    return;
+                    return is_new;
                 }
                 Err(fault) => fault.to_owned(),
             },
@@ -196,6 +204,7 @@ impl Watched {
         if !mem::replace(&mut self.complained, true) {
             warn!(config.key = self.key, %path, fault, "secret file not usable; the old secret stays");
         }
+        false
     }
 }
 

@@ -374,13 +374,18 @@ async fn a_changed_secret_file_is_taken_up_and_a_broken_one_is_not() {
     let loaded = fine(file(&format!("[admin]\ntoken_file = {path:?}")));
     let token = loaded.settings.admin.token.unwrap();
     let mut watched = loaded.secrets;
-    for (content, expected) in [("second\n", "second"), ("", "second"), ("third", "third")] {
+    for (content, expected, is_new) in [
+        ("second\n", "second", true),
+        ("second", "second", false),
+        ("", "second", false),
+        ("third", "third", true),
+    ] {
         fs::write(&path, content).unwrap();
-        watched.reload().await;
+        assert_eq!(watched.reload().await, is_new, "{content}");
         assert_eq!(exposed(Some(&token)), expected);
     }
     fs::remove_file(&path).unwrap();
-    watched.reload().await;
+    assert!(!watched.reload().await);
     assert_eq!(exposed(Some(&token)), "third");
 }
 
@@ -392,10 +397,17 @@ async fn secret_files_are_watched_until_the_drain() {
     let loaded = fine(file(&format!("[admin]\ntoken_file = {path:?}")));
     let token = loaded.settings.admin.token.unwrap();
     let lifecycle = Lifecycle::new();
-    loaded.secrets.watch(&lifecycle);
+    let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    loaded
+        .secrets
+        .watch(&lifecycle, move || told.send(()).unwrap());
     fs::write(&path, "second").unwrap();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(exposed(Some(&token)), "second");
+    assert!(
+        hears.try_recv().is_ok() && hears.try_recv().is_err(),
+        "told once"
+    );
     let drained = lifecycle.drain(Duration::from_secs(5)).await;
     assert_eq!(drained, Drained::Clean);
 }
@@ -412,7 +424,7 @@ async fn a_secret_behind_a_swapped_symlink_is_taken_up() {
     fs::remove_file(at("token")).unwrap();
     std::os::unix::fs::symlink(at("new"), at("token")).unwrap();
     let mut watched = loaded.secrets;
-    watched.reload().await;
+    assert!(watched.reload().await);
     assert_eq!(exposed(loaded.settings.admin.token.as_ref()), "new");
 }
 

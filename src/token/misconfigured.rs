@@ -73,6 +73,11 @@ impl Misconfigured {
         }
     }
 
+    /// Every provider gets another chance.
+    pub(super) fn clear_all(&self) {
+        self.0.lock().clear();
+    }
+
     /// Which providers are marked.
     pub(super) fn names(&self) -> Vec<ProviderName> {
         self.0.lock().keys().cloned().collect()

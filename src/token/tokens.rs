@@ -227,6 +227,12 @@ impl Tokens {
         Ok(Some(self.revoke(&connection).await))
     }
 
+    /// The installation's own credentials were replaced: providers that refused the old ones are asked
+    /// again at the next need.
+    pub fn credentials_changed(&self) {
+        self.0.misconfigured.clear_all();
+    }
+
     /// How the room is doing.
     pub fn health(&self) -> Health {
         Health {

@@ -113,6 +113,20 @@ async fn a_refused_client_is_nobodys_grant() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn corrected_credentials_are_tried_at_once() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.trick(Trick::RefuseClient);
+    assert!(matches!(
+        sidecar.bearer(&key).await,
+        Err(Error::Misconfigured { .. })
+    ));
+    sidecar.tokens.credentials_changed();
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_in_a_row_are_tried_less_and_less_often_and_end_at_once() {
     let world = World::new();
     let key = world.connect("u1", secs(0)).await;
