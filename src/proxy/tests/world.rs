@@ -13,8 +13,8 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::{
@@ -44,7 +44,6 @@ pub(super) type Script = Arc<dyn Fn(Seen) -> Response<Body> + Send + Sync>;
 /// A request as the provider saw it.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
-    pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -251,7 +250,6 @@ impl World {
                 let collected = body.collect().await.unwrap();
                 let trailers = collected.trailers().cloned();
                 let seen = Seen {
-                    method: parts.method,
                     uri: parts.uri,
                     headers: parts.headers,
                     body: collected.to_bytes(),
@@ -382,9 +380,4 @@ pub(super) fn answer(status: u16, body: &str) -> Response<Body> {
         .status(status)
         .body(Body::from(Bytes::copy_from_slice(body.as_bytes())))
         .unwrap()
-}
-
-/// Unused bodies of callers in tests.
-pub(super) fn full(body: &str) -> Full<Bytes> {
-    Full::new(Bytes::copy_from_slice(body.as_bytes()))
 }
