@@ -447,3 +447,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Bodies in both directions, and what bounds them.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -153,7 +153,7 @@ async fn a_gibibyte_passes_both_ways_in_flat_memory() {
         config(),
         lifecycle,
         scripted(upstream),
-        Default::default(),
+        Arc::default(),
         upstream,
     );
     let client: legacy::Client<_, Body> =
@@ -238,7 +238,7 @@ async fn a_body_that_never_ends_does_not_hold_a_drain_for_ever() {
         world.address
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    stream.read(&mut [0]).await.unwrap();
+    stream.read_exact(&mut [0]).await.unwrap();
     assert_eq!(
         world.lifecycle.drain(Duration::from_millis(200)).await,
         Drained::Cut
@@ -280,7 +280,7 @@ async fn too_many_requests_are_refused_until_a_body_ends() {
         world.address
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    stream.read(&mut [0]).await.unwrap();
+    stream.read_exact(&mut [0]).await.unwrap();
     let got = world.get("/calendly/x", "").await;
     assert_eq!(status(&got), 503);
     assert!(body(&got).contains("urn:daypass:problem:overloaded"));
@@ -309,7 +309,7 @@ async fn an_abandoned_request_is_reported() {
         world.address
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    stream.read(&mut [0]).await.unwrap();
+    stream.read_exact(&mut [0]).await.unwrap();
     drop(stream);
     let facts = timeout(SOON, async {
         loop {
@@ -340,7 +340,7 @@ async fn a_silent_provider_is_given_up() {
         config,
         lifecycle,
         scripted(upstream),
-        Default::default(),
+        Arc::default(),
         upstream,
     );
     let got = world.get("/calendly/x", "").await;
@@ -362,12 +362,12 @@ async fn nobody_there_is_told_from_a_broken_answer() {
         config(),
         lifecycle.clone(),
         scripted(upstream),
-        Default::default(),
+        Arc::default(),
         upstream,
     );
     drop(lifecycle.spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        stream.read(&mut [0; 512]).await.unwrap();
+        let _some = stream.read(&mut [0; 512]).await.unwrap();
         stream.write_all(b"SSH-2.0-x\r\n\r\n").await.unwrap();
     }));
     let broken = world.send("POST", "/calendly/x", "", "pay").await;

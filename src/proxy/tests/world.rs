@@ -58,9 +58,9 @@ impl Seen {
 
 /// A provider called `calendly` or otherwise, whose token rule is: 401 by head, 403 by body.
 #[derive(Debug)]
-pub(super) struct Scripted {
+pub(in crate::proxy) struct Scripted {
     pub(super) name: ProviderName,
-    pub(super) base: ApiBase,
+    pub(in crate::proxy) base: ApiBase,
     pub(super) page_links: bool,
 }
 
@@ -196,7 +196,7 @@ pub(super) struct World {
     pub(super) upstream: SocketAddr,
 }
 
-pub(super) fn config() -> Config {
+pub(in crate::proxy) fn config() -> Config {
     Config {
         listen: Listen::Tcp("127.0.0.1:0".parse().unwrap()),
         user_header: HeaderName::from_static("x-user-id"),
@@ -223,7 +223,7 @@ where
     address
 }
 
-pub(super) fn scripted(address: SocketAddr) -> Scripted {
+pub(in crate::proxy) fn scripted(address: SocketAddr) -> Scripted {
     Scripted {
         name: ProviderName::parse("calendly").unwrap(),
         base: ApiBase::parse(&format!("http://{address}")).unwrap(),
