@@ -32,7 +32,7 @@ use crate::base::lifecycle::Lifecycle;
 /// How long name lookup, TCP and TLS may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Below the 75 s after which common front ends close a quiet connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often a quiet HTTP/2 connection is asked whether it lives, and how long it may take to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);

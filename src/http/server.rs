@@ -259,14 +259,13 @@ fn connection<I, S, B>(
             () = draining => None,
             () = &mut stopped => return,
         };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                serving.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = serving => ended,
-                    () = stopped => return,
-                }
+        let ended = if let Some(ended) = ended {
+            ended
+        } else {
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = serving => ended,
+                () = stopped => return,
             }
         };
         if let Err(error) = ended {

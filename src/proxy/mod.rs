@@ -1,6 +1,6 @@
 //! The outbound proxy: what an app container calls instead of the provider.
 //!
-//! Read [`stack`] first: it names every layer, in order, with its reason.
+//! Read [`mod@stack`] first: it names every layer, in order, with its reason.
 //!
 //! * `route`, `host`, `target`: whom a request is for and where it goes; everything else is refused.
 //! * `local`: the calls under `/-/`, which this process answers itself.

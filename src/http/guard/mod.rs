@@ -48,6 +48,9 @@ pub struct Guard<T> {
     /// Whether anything happened since the timer was last looked at.
     touched: bool,
     closed: bool,
+    /// What hyper is still to be fed after a refusal: it looks at a head that came in pieces only
+    /// once that has an end.
+    ending: &'static [u8],
 }
 
 /// Counts the requests under way on one connection.
@@ -104,6 +107,7 @@ impl<T> Guard<T> {
             phase: Phase::First,
             touched: false,
             closed: false,
+            ending: b"",
         }
     }
 
@@ -148,6 +152,7 @@ impl<T> Guard<T> {
                 Ambiguous(violation),
             ));
         }
+        self.ending = b"\r\n\r\n";
         buf.set_filled(before + at + 1);
         if let Some(byte) = buf.filled_mut().last_mut() {
             *byte = 0;
@@ -164,6 +169,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.closed {
+            let (now, later) = this
+                .ending
+                .split_at_checked(buf.remaining())
+                .unwrap_or((this.ending, b""));
+            buf.put_slice(now);
+            this.ending = later;
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

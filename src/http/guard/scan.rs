@@ -126,9 +126,8 @@ impl Scan {
     pub(super) const fn within(&self) -> Within {
         match self.state {
             State::Preface(0) => Within::Nothing,
-            State::Preface(_) | State::Headers => Within::Head,
             State::Start if self.partial.is_empty() => Within::Between,
-            State::Start => Within::Head,
+            State::Preface(_) | State::Headers | State::Start => Within::Head,
             State::Http2 => Within::Http2,
             _ => Within::Body,
         }
@@ -295,10 +294,8 @@ impl Framing {
     fn header(&mut self, line: &[u8]) -> Scanned {
         let (name, value) = field(line)?;
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
-                if mem::replace(&mut self.host, true) {
-                    return Err(Violation::Host);
-                }
+            4 if name.eq_ignore_ascii_case(b"host") && mem::replace(&mut self.host, true) => {
+                return Err(Violation::Host);
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value)?,
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {

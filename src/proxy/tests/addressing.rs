@@ -55,7 +55,7 @@ async fn nothing_but_the_token_of_the_user_passes() {
         .await;
     assert_eq!(status(&got), 200);
     let seen = &world.seen()[0];
-    let mut names: Vec<&str> = seen.headers.keys().map(|name| name.as_str()).collect();
+    let mut names: Vec<&str> = seen.headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(
         names,
@@ -128,6 +128,7 @@ async fn refusal(world: &World, request: String) -> (u16, String, String) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of every refusal")]
 async fn callers_faults_are_told_apart() {
     let world = World::new(|_| panic!("nothing may reach the provider"));
     let me = format!("host: {}\r\nx-user-id: u_1\r\n", world.address);

@@ -3,4 +3,5 @@
 mod addressing;
 mod bodies;
 mod recovery;
-mod world;
+mod tls;
+pub(super) mod world;

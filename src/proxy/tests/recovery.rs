@@ -171,3 +171,12 @@ async fn without_a_token_nothing_is_sent() {
     assert_eq!(header(&got, "retry-after"), Some("7"));
     assert!(world.seen().is_empty());
 }
+
+#[tokio::test]
+async fn a_token_that_is_not_in_memory_is_waited_for() {
+    let world = refusing(403, "not yours");
+    world.tokens.cold.store(true, Ordering::SeqCst);
+    let got = world.get("/calendly/x", "").await;
+    assert_eq!((status(&got), body(&got)), (403, "not yours"));
+    assert_eq!(world.seen()[0].bearer(), format!("Bearer {OLD}"));
+}

@@ -13,8 +13,8 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::{
@@ -44,7 +44,6 @@ pub(super) type Script = Arc<dyn Fn(Seen) -> Response<Body> + Send + Sync>;
 /// A request as the provider saw it.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
-    pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -59,9 +58,9 @@ impl Seen {
 
 /// A provider called `calendly` or otherwise, whose token rule is: 401 by head, 403 by body.
 #[derive(Debug)]
-pub(super) struct Scripted {
+pub(in crate::proxy) struct Scripted {
     pub(super) name: ProviderName,
-    pub(super) base: ApiBase,
+    pub(in crate::proxy) base: ApiBase,
     pub(super) page_links: bool,
 }
 
@@ -197,7 +196,7 @@ pub(super) struct World {
     pub(super) upstream: SocketAddr,
 }
 
-pub(super) fn config() -> Config {
+pub(in crate::proxy) fn config() -> Config {
     Config {
         listen: Listen::Tcp("127.0.0.1:0".parse().unwrap()),
         user_header: HeaderName::from_static("x-user-id"),
@@ -224,7 +223,7 @@ where
     address
 }
 
-pub(super) fn scripted(address: SocketAddr) -> Scripted {
+pub(in crate::proxy) fn scripted(address: SocketAddr) -> Scripted {
     Scripted {
         name: ProviderName::parse("calendly").unwrap(),
         base: ApiBase::parse(&format!("http://{address}")).unwrap(),
@@ -251,7 +250,6 @@ impl World {
                 let collected = body.collect().await.unwrap();
                 let trailers = collected.trailers().cloned();
                 let seen = Seen {
-                    method: parts.method,
                     uri: parts.uri,
                     headers: parts.headers,
                     body: collected.to_bytes(),
@@ -382,9 +380,4 @@ pub(super) fn answer(status: u16, body: &str) -> Response<Body> {
         .status(status)
         .body(Body::from(Bytes::copy_from_slice(body.as_bytes())))
         .unwrap()
-}
-
-/// Unused bodies of callers in tests.
-pub(super) fn full(body: &str) -> Full<Bytes> {
-    Full::new(Bytes::copy_from_slice(body.as_bytes()))
 }

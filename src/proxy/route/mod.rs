@@ -86,6 +86,10 @@ pub(super) struct LocalCall {
 
 /// Where a request goes.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the common one; boxing it would cost every request"
+)]
 pub(super) enum Destination {
     Provider(Routed),
     Local(LocalCall),
@@ -280,13 +284,13 @@ impl Table {
         }
         let (upstream, rest, caller) = match addressee {
             Addressee::Provider(index) => (self.at(index)?, path, Caller::Host),
-            Addressee::Ourselves => match path.strip_prefix("/-/") {
-                Some(local) => return self.local(local, &uri, request, &record),
-                None => {
-                    let (upstream, rest) = self.by_prefix(path)?;
-                    (upstream, rest, Caller::Prefix(authority))
+            Addressee::Ourselves => {
+                if let Some(local) = path.strip_prefix("/-/") {
+                    return self.local(local, &uri, request, &record);
                 }
-            },
+                let (upstream, rest) = self.by_prefix(path)?;
+                (upstream, rest, Caller::Prefix(authority))
+            }
             Addressee::Ambiguous => return Err(Refusal::AmbiguousHost(shown(authority))),
             Addressee::Stranger => return Err(Refusal::Host(shown(authority))),
         };
@@ -443,3 +447,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
