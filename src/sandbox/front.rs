@@ -39,7 +39,7 @@ pub(crate) trait Emulator: Send + Sync + 'static {
     /// Last touches that every answer gets.
     fn finish(&self, seen: &Seen, usage: Option<Usage>, response: &mut Response);
     /// Whether the bearer may use the API at all: the user, or the provider's refusal.
-    fn admit(&self, headers: &HeaderMap) -> Result<String, Response>;
+    fn admit(&self, headers: &HeaderMap) -> Result<String, Box<Response>>;
 
     fn create(&self, order: &NewUser) -> Result<Created, String>;
     fn kill(&self, order: &Revoke) -> Result<(), String>;
