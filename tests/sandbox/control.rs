@@ -241,3 +241,55 @@ async fn probes_stream_and_swallow() {
     );
     assert_eq!(room.get(&room.calendly("/_bytes"), "nobody").await.0, 401);
 }
+
+#[tokio::test]
+async fn tls_speaks_http_2_and_seeds_are_there() {
+    daypass::http::tls::install_crypto();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let mut tls = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let lifecycle = Lifecycle::new();
+    let sandbox = Sandbox::start(
+        Options {
+            tls: Some(Arc::new(tls)),
+            seed: true,
+            ..Options::default()
+        },
+        lifecycle.clone(),
+        Arc::new(ManualClock::new(NOW)),
+        Arc::new(SeededRandom::new(7)),
+    )
+    .await
+    .unwrap();
+    let trusted = reqwest::Certificate::from_der(made.cert.der()).unwrap();
+    let client = Client::builder()
+        .no_proxy()
+        .tls_certs_only([trusted])
+        .build()
+        .unwrap();
+    let alice = sandbox
+        .calendly()
+        .create_user(&NewUser::named("alice"))
+        .unwrap();
+    let url = format!(
+        "{}/scheduled_events?user={}",
+        sandbox.calendly_url(),
+        alice.external_id
+    );
+    let answer = client
+        .get(url)
+        .bearer_auth(&alice.access_token)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.version(), http::Version::HTTP_2);
+    let (_, page) = read(answer).await;
+    assert_eq!(page["collection"].as_array().unwrap().len(), 3);
+    drop(client);
+    let ended = lifecycle.drain(Duration::from_secs(5)).await;
+    assert_eq!(ended, daypass::base::lifecycle::Drained::Clean);
+}
