@@ -20,7 +20,7 @@ use super::{
     log::{Entry, Kind, TokenCall, token_id},
     serve::Vanished,
     stage::{Stage, Usage},
-    switches::{ApiMischief, Call, TokenMischief},
+    switches::{ApiMischief, Call, Switches, TokenMischief},
     wire::{self, Withheld, withheld},
 };
 use crate::base::clock::Timestamp;
@@ -28,6 +28,10 @@ use crate::base::clock::Timestamp;
 /// What the front and the control API need of an emulated provider.
 pub(crate) trait Emulator: Send + Sync + 'static {
     fn stage(&self) -> &Stage;
+    /// The switches of a fresh start.
+    fn defaults(&self) -> Switches {
+        Switches::default()
+    }
     fn kind_of(&self, path: &str) -> Kind;
     /// The sandbox user that a token was ever issued to.
     fn user_of(&self, token: &str) -> Option<String>;

@@ -293,3 +293,17 @@ async fn tls_speaks_http_2_and_seeds_are_there() {
     let ended = lifecycle.drain(Duration::from_secs(5)).await;
     assert_eq!(ended, daypass::base::lifecycle::Drained::Clean);
 }
+
+#[tokio::test]
+async fn a_reset_brings_back_each_provider_s_own_start() {
+    let room = Room::open().await;
+    for (url, limit) in [
+        (room.calcom("/_sandbox/switches"), 120),
+        (room.calendly("/_sandbox/switches"), 8),
+    ] {
+        let patch = json!({"token_per_minute": 1});
+        room.http.patch(&url).json(&patch).send().await.unwrap();
+        let (_, reset) = read(room.http.delete(&url).send().await.unwrap()).await;
+        assert_eq!(reset["token_per_minute"], limit);
+    }
+}

@@ -59,12 +59,19 @@ pub(crate) fn router(calendly: &Arc<Calendly>) -> Router {
         .merge(probe::routes("", Arc::clone(calendly)))
 }
 
+/// 8 token calls a minute and user (§6).
+fn defaults() -> Switches {
+    Switches {
+        token_per_minute: 8,
+        ..Switches::default()
+    }
+}
+
 // === impl Calendly ===
 
 impl Calendly {
     pub(crate) fn new(stage: Stage) -> Self {
-        // 8 token calls a minute and user (§6).
-        stage.set(|switches| switches.token_per_minute = 8);
+        stage.set(|switches| *switches = defaults());
         Self {
             key: stage.random.bytes(),
             state: Mutex::default(),
@@ -145,6 +152,10 @@ impl Emulator for Calendly {
         &self.stage
     }
 
+    fn defaults(&self) -> Switches {
+        defaults()
+    }
+
     fn kind_of(&self, path: &str) -> Kind {
         match path {
             "/oauth/token" | "/oauth/revoke" | "/oauth/introspect" => Kind::Token,
@@ -171,7 +182,7 @@ impl Emulator for Calendly {
             .is_some_and(|user| user.free_plan);
         Some((
             format!("user:{user}"),
-            if free { limit / 10 } else { limit },
+            if free { limit.div_ceil(10) } else { limit },
         ))
     }
 
