@@ -4,7 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "helpers of tests may fail like tests"
+    reason = "what tests share may fail like tests"
 )]
 
 use std::{sync::Arc, time::Duration};
