@@ -68,7 +68,7 @@ async fn patch<E: Emulator>(State(emulator): State<Arc<E>>, body: Bytes) -> Resp
 
 async fn reset<E: Emulator>(State(emulator): State<Arc<E>>) -> Response {
     emulator.stage().set(|switches| {
-        *switches = super::Switches::default();
+        *switches = emulator.defaults();
         shown(StatusCode::OK, switches)
     })
 }

@@ -20,7 +20,7 @@ use super::{
     log::{Entry, Kind, TokenCall, token_id},
     serve::Vanished,
     stage::{Stage, Usage},
-    switches::{ApiMischief, Call, TokenMischief},
+    switches::{ApiMischief, Call, Switches, TokenMischief},
     wire::{self, Withheld, withheld},
 };
 use crate::base::clock::Timestamp;
@@ -28,6 +28,10 @@ use crate::base::clock::Timestamp;
 /// What the front and the control API need of an emulated provider.
 pub(crate) trait Emulator: Send + Sync + 'static {
     fn stage(&self) -> &Stage;
+    /// The switches of a fresh start.
+    fn defaults(&self) -> Switches {
+        Switches::default()
+    }
     fn kind_of(&self, path: &str) -> Kind;
     /// The sandbox user that a token was ever issued to.
     fn user_of(&self, token: &str) -> Option<String>;
@@ -39,7 +43,7 @@ pub(crate) trait Emulator: Send + Sync + 'static {
     /// Last touches that every answer gets.
     fn finish(&self, seen: &Seen, usage: Option<Usage>, response: &mut Response);
     /// Whether the bearer may use the API at all: the user, or the provider's refusal.
-    fn admit(&self, headers: &HeaderMap) -> Result<String, Response>;
+    fn admit(&self, headers: &HeaderMap) -> Result<String, Box<Response>>;
 
     fn create(&self, order: &NewUser) -> Result<Created, String>;
     fn kill(&self, order: &Revoke) -> Result<(), String>;

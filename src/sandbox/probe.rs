@@ -51,7 +51,7 @@ pub(crate) fn routes<E: Emulator>(prefix: &str, emulator: Arc<E>) -> Router {
 async fn echo<E: Emulator>(State(emulator): State<Arc<E>>, request: Request) -> Response {
     let user = match emulator.admit(request.headers()) {
         Ok(user) => user,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let (parts, body) = request.into_parts();
     let id = bearer(&parts.headers).map(token_id);
@@ -78,7 +78,7 @@ async fn echo<E: Emulator>(State(emulator): State<Arc<E>>, request: Request) -> 
 async fn sink<E: Emulator>(State(emulator): State<Arc<E>>, request: Request) -> Response {
     let user = match emulator.admit(request.headers()) {
         Ok(user) => user,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     match swallow(request.into_body()).await {
         None => wire::withheld(),
@@ -100,7 +100,7 @@ async fn bytes<E: Emulator>(
     RawQuery(raw): RawQuery,
 ) -> Response {
     if let Err(refusal) = emulator.admit(&headers) {
-        return refusal;
+        return *refusal;
     }
     let asked = query(raw.as_deref().unwrap_or_default());
     let total = number(&asked, "n", 1024);
@@ -134,7 +134,7 @@ async fn sse<E: Emulator>(
     RawQuery(raw): RawQuery,
 ) -> Response {
     if let Err(refusal) = emulator.admit(&headers) {
-        return refusal;
+        return *refusal;
     }
     let asked = query(raw.as_deref().unwrap_or_default());
     let total = number(&asked, "n", 3);

@@ -21,10 +21,7 @@ async fn an_answer_can_be_lost_after_the_token_was_rotated() {
     let room = Room::open().await;
     let calendly = room.sandbox.calendly();
     let alice = calendly.create_user(&NewUser::named("alice")).unwrap();
-    calendly.set(|s| {
-        s.token_faults
-            .push(TokenFault::next(1, TokenMischief::DropAfter))
-    });
+    calendly.fault_token(TokenFault::next(1, TokenMischief::DropAfter));
     assert!(refresh(&room, &alice).await.is_err());
     assert_eq!(refresh(&room, &alice).await.unwrap().status(), 400);
     let log = calendly.entries(&Filter::default());
@@ -42,10 +39,7 @@ async fn an_answer_can_be_lost_before_anything_happened() {
     let room = Room::open().await;
     let calendly = room.sandbox.calendly();
     let alice = calendly.create_user(&NewUser::named("alice")).unwrap();
-    calendly.set(|s| {
-        s.token_faults
-            .push(TokenFault::next(1, TokenMischief::DropBefore))
-    });
+    calendly.fault_token(TokenFault::next(1, TokenMischief::DropBefore));
     assert!(refresh(&room, &alice).await.is_err());
     assert_eq!(refresh(&room, &alice).await.unwrap().status(), 200);
 }
@@ -65,7 +59,7 @@ async fn a_success_can_be_malformed_in_every_way() {
     ] {
         let alice = calendly.create_user(&NewUser::named("alice")).unwrap();
         let fault = TokenFault::next(1, TokenMischief::Malformed { how });
-        calendly.set(|s| s.token_faults.push(fault));
+        calendly.fault_token(fault);
         let (status, body) = read(refresh(&room, &alice).await.unwrap()).await;
         assert_eq!(status, 200);
         match key {
@@ -89,11 +83,10 @@ async fn a_caller_that_hangs_up_does_not_stop_the_rotation() {
     let calendly = room.sandbox.calendly();
     let alice = calendly.create_user(&NewUser::named("alice")).unwrap();
     calendly.set(|switches| switches.token_latency_ms = 100);
-    let impatient =
-        tokio::time::timeout(std::time::Duration::from_millis(30), refresh(&room, &alice));
+    let impatient = tokio::time::timeout(Duration::from_millis(30), refresh(&room, &alice));
     assert!(impatient.await.is_err());
     calendly.set(|switches| switches.token_latency_ms = 0);
-    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
     assert_eq!(refresh(&room, &alice).await.unwrap().status(), 400);
 }
 
@@ -106,11 +99,9 @@ async fn api_faults_hit_whom_they_name_and_no_oftener_than_told() {
     let what = ApiMischief::RateLimited {
         retry_after: Some("soon".to_owned()),
     };
-    calcom.set(|s| {
-        s.api_faults.push(ApiFault {
-            user: Some("alice".into()),
-            ..ApiFault::next(1, what)
-        })
+    calcom.fault_api(ApiFault {
+        user: Some("alice".into()),
+        ..ApiFault::next(1, what)
     });
     let me = room.calcom("/v2/me");
     assert_eq!(room.get(&me, &bob.access_token).await.0, 200);
@@ -124,10 +115,7 @@ async fn api_faults_hit_whom_they_name_and_no_oftener_than_told() {
     assert_eq!(refused.status(), 429);
     assert_eq!(refused.headers()["retry-after"], "soon");
     assert_eq!(room.get(&me, &alice.access_token).await.0, 200);
-    calcom.set(|s| {
-        s.api_faults
-            .push(ApiFault::next(1, ApiMischief::LeakingForbidden))
-    });
+    calcom.fault_api(ApiFault::next(1, ApiMischief::LeakingForbidden));
     let (status, body) = room.get(&me, &alice.access_token).await;
     assert_eq!(status, 403);
     assert!(text(&body, "/error/message").ends_with(&alice.access_token));
@@ -166,8 +154,8 @@ async fn everything_can_be_driven_over_http() {
             .await;
         assert_eq!(status, 200);
         assert_eq!(room.get(&format!("{base}{echo}"), token).await.0, 401);
-        let (_, stats) = room.get(&at("/stats"), "").await;
-        assert_eq!(stats["api_by_user"]["carol"], 3);
+        let (_, counters) = room.get(&at("/stats"), "").await;
+        assert_eq!(counters["api_by_user"]["carol"], 3);
         assert_eq!(
             room.post(&at("/revoke"), json!({"user": "x", "what": "all"}))
                 .await
@@ -252,4 +240,70 @@ async fn probes_stream_and_swallow() {
         hex::encode(Sha256::digest(&upload))
     );
     assert_eq!(room.get(&room.calendly("/_bytes"), "nobody").await.0, 401);
+}
+
+#[tokio::test]
+async fn tls_speaks_http_2_and_seeds_are_there() {
+    daypass::http::tls::install_crypto();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let mut tls = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let lifecycle = Lifecycle::new();
+    let sandbox = Sandbox::start(
+        Options {
+            tls: Some(Arc::new(tls)),
+            seed: true,
+            ..Options::default()
+        },
+        lifecycle.clone(),
+        Arc::new(ManualClock::new(NOW)),
+        Arc::new(SeededRandom::new(7)),
+    )
+    .await
+    .unwrap();
+    let trusted = reqwest::Certificate::from_der(made.cert.der()).unwrap();
+    let client = Client::builder()
+        .no_proxy()
+        .tls_certs_only([trusted])
+        .build()
+        .unwrap();
+    let alice = sandbox
+        .calendly()
+        .create_user(&NewUser::named("alice"))
+        .unwrap();
+    let url = format!(
+        "{}/scheduled_events?user={}",
+        sandbox.calendly_url(),
+        alice.external_id
+    );
+    let answer = client
+        .get(url)
+        .bearer_auth(&alice.access_token)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.version(), http::Version::HTTP_2);
+    let (_, page) = read(answer).await;
+    assert_eq!(page["collection"].as_array().unwrap().len(), 3);
+    drop(client);
+    let ended = lifecycle.drain(Duration::from_secs(5)).await;
+    assert_eq!(ended, daypass::base::lifecycle::Drained::Clean);
+}
+
+#[tokio::test]
+async fn a_reset_brings_back_each_provider_s_own_start() {
+    let room = Room::open().await;
+    for (url, limit) in [
+        (room.calcom("/_sandbox/switches"), 120),
+        (room.calendly("/_sandbox/switches"), 8),
+    ] {
+        let patch = json!({"token_per_minute": 1});
+        room.http.patch(&url).json(&patch).send().await.unwrap();
+        let (_, reset) = read(room.http.delete(&url).send().await.unwrap()).await;
+        assert_eq!(reset["token_per_minute"], limit);
+    }
 }

@@ -1,7 +1,13 @@
 //! The emulated providers against what is known of the real ones. A sandbox that is too kind hides
 //! the bugs it is there to find.
 
-use std::sync::Arc;
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what tests share may fail like tests"
+)]
+
+use std::{sync::Arc, time::Duration};
 
 use daypass::{
     base::{
@@ -10,13 +16,16 @@ use daypass::{
         random::SeededRandom,
     },
     sandbox::{
-        ApiFault, ApiMischief, Created, Filter, Killed, Malformation, NewUser, Options, Revoke,
-        Sandbox, Switches, TokenFault, TokenMischief, token_id,
+        Action, ApiFault, ApiMischief, BookingOrder, Created, Filter, Killed, Malformation,
+        NewUser, Options, Revoke, Sandbox, Switches, TokenFault, TokenMischief, token_id,
     },
 };
-use http::StatusCode;
+use hmac::{Hmac, KeyInit, Mac};
+use http::{HeaderMap, StatusCode};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::sync::mpsc;
 
 mod calcom;
 mod calendly;
@@ -89,4 +98,67 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
         .pointer(pointer)
         .and_then(Value::as_str)
         .unwrap_or_else(|| panic!("no text at {pointer} in {value}"))
+}
+
+/// A receiver of webhooks.
+struct Inbox {
+    url: String,
+    received: mpsc::UnboundedReceiver<Got>,
+}
+
+struct Got {
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+impl Inbox {
+    /// Answers everything with `status`.
+    async fn open(status: StatusCode) -> Self {
+        let (sender, received) = mpsc::unbounded_channel();
+        let take = move |headers: HeaderMap, body: bytes::Bytes| async move {
+            let body = body.to_vec();
+            let _gone = sender.send(Got { headers, body });
+            (status, [("location", "http://127.0.0.1:9/")])
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(Lifecycle::new().spawn(async move {
+            axum::serve(listener, axum::Router::new().fallback(take))
+                .await
+                .unwrap();
+        }));
+        Self { url, received }
+    }
+
+    async fn next(&mut self) -> Got {
+        let waited = tokio::time::timeout(Duration::from_secs(5), self.received.recv()).await;
+        waited.unwrap().unwrap()
+    }
+}
+
+fn hmac_hex(key: &[u8], message: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.update(message);
+    hex::encode(mac.finalize().into_bytes())
+}
+
+/// Waits for `done`, which background work brings about.
+async fn settle(done: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never settled");
+}
+
+fn with_query(url: &str, pairs: &[(&str, &str)]) -> url::Url {
+    url::Url::parse_with_params(url, pairs).unwrap()
 }

@@ -151,7 +151,7 @@ impl Calcom {
     }
 
     fn owner(&self) -> Result<Caller, Refusal> {
-        self.known(&self.state.lock(), PLATFORM_OWNER, None)
+        known(&self.state.lock(), PLATFORM_OWNER, None)
     }
 
     fn oauth2_caller(&self, claims: &Value) -> Result<Caller, Refusal> {
@@ -162,7 +162,7 @@ impl Calcom {
                 .map(ToOwned::to_owned)
                 .collect()
         });
-        self.known(&self.state.lock(), id, scopes)
+        known(&self.state.lock(), id, scopes)
     }
 
     /// §3 rows 1 to 3, then the origin check.
@@ -192,25 +192,20 @@ impl Calcom {
                  'Redirect uris' of your OAuth client with ID '{PLATFORM_CLIENT}'"
             )));
         }
-        self.known(&state, user, None)
+        known(&state, user, None)
     }
 
     /// Whether the permissions guard finds a client: it looks for the row, not at its age.
     fn has_client(&self, token: &str) -> bool {
         self.oauth2_claims(token).is_some() || self.state.lock().access.contains_key(token)
     }
+}
 
-    fn known(
-        &self,
-        state: &State,
-        id: i64,
-        scopes: Option<Vec<String>>,
-    ) -> Result<Caller, Refusal> {
-        let name = state.name_of(id).ok_or_else(|| {
-            Refusal::unauthorized(
-                "ApiAuthStrategy - access token - User associated with the access token not found.",
-            )
-        })?;
-        Ok(Caller { id, name, scopes })
-    }
+fn known(state: &State, id: i64, scopes: Option<Vec<String>>) -> Result<Caller, Refusal> {
+    let name = state.name_of(id).ok_or_else(|| {
+        Refusal::unauthorized(
+            "ApiAuthStrategy - access token - User associated with the access token not found.",
+        )
+    })?;
+    Ok(Caller { id, name, scopes })
 }

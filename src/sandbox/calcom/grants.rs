@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// §2: hard-coded in the service.
-const MANAGED_ACCESS: Duration = Duration::from_mins(60);
+const MANAGED_ACCESS: Duration = Duration::from_hours(1);
 const MANAGED_REFRESH: Duration = Duration::from_hours(365 * 24);
 /// §1b.
 const OAUTH2_ACCESS: Duration = Duration::from_mins(30);

@@ -9,8 +9,8 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 
 use super::{
-    Booked, BookingOrder, Created, Delivery, Entry, Filter, Kind, NewUser, Revoke, Stats, Switches,
-    consent as consent_page,
+    ApiFault, Booked, BookingOrder, Created, Delivery, Entry, Filter, Kind, NewUser, Revoke, Stats,
+    Switches, TokenFault, consent as consent_page,
     front::{Emulator, Seen},
     log::token_id,
     probe,
@@ -81,6 +81,16 @@ impl Calcom {
     /// Changes switches.
     pub fn set<T>(&self, change: impl FnOnce(&mut Switches) -> T) -> T {
         self.stage.set(change)
+    }
+
+    /// Adds a fault of the token endpoints.
+    pub fn fault_token(&self, fault: TokenFault) {
+        self.stage.set(|switches| switches.token_faults.push(fault));
+    }
+
+    /// Adds a fault of the API.
+    pub fn fault_api(&self, fault: ApiFault) {
+        self.stage.set(|switches| switches.api_faults.push(fault));
     }
 
     /// The logged requests, oldest first.
@@ -169,9 +179,11 @@ impl Emulator for Calcom {
         answer::finish(&self.stage, seen, usage, response);
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<String, Response> {
-        let caller = self.caller(headers, Guard::Plain).map_err(Response::from)?;
-        Ok(caller.name)
+    fn admit(&self, headers: &HeaderMap) -> Result<String, Box<Response>> {
+        let caller = self.caller(headers, Guard::Plain);
+        caller
+            .map(|caller| caller.name)
+            .map_err(|refusal| Box::new(refusal.into()))
     }
 
     fn create(&self, order: &NewUser) -> Result<Created, String> {

@@ -98,7 +98,7 @@ fn answered(done: Result<Done, Flat>, mut call: TokenCall) -> Response {
             (StatusCode::OK, body)
         }
         Err(Flat(status, error, why)) => {
-            call.outcome = error.to_owned();
+            error.clone_into(&mut call.outcome);
             (status, json!({"error": error, "error_description": why}))
         }
     };
@@ -123,7 +123,7 @@ fn check_fields(kind: Call, fields: &Fields) -> Result<(), Flat> {
         return Err(invalid_request("property_should_not_exist"));
     }
     let full = |name: &&str| fields.get(*name).is_some_and(|text| !text.is_empty());
-    if wanted.iter().all(|name| full(name)) {
+    if wanted.iter().all(full) {
         Ok(())
     } else {
         Err(invalid_request("property_missing"))

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::sandbox::{deliver::Parcel, jwt::hmac_hex};
 
-/// §5: the enum of the OpenAPI document; any other trigger is a 400.
+/// §5: the enum of the `OpenAPI` document; any other trigger is a 400.
 const TRIGGERS: [&str; 21] = [
     "BOOKING_CREATED",
     "BOOKING_PAYMENT_INITIATED",

@@ -1,6 +1,6 @@
 //! How Calendly refuses (§2), and what every answer carries (§6).
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header::SET_COOKIE};
 use serde_json::{Value, json};
 
@@ -10,51 +10,58 @@ use crate::sandbox::{
     wire,
 };
 
+/// Why a request was turned down. Boxed, since an answer is large and most requests pass.
+#[derive(Debug)]
+pub(crate) struct Refusal(Box<Response>);
+
 pub(crate) fn resource(status: StatusCode, resource: &Value) -> Response {
     wire::json(status, &json!({ "resource": resource }))
 }
 
-pub(crate) fn problem(status: StatusCode, title: &str, message: &str) -> Response {
-    wire::json(status, &json!({"title": title, "message": message}))
+pub(crate) fn problem(status: StatusCode, title: &str, message: &str) -> Refusal {
+    Refusal::of(wire::json(
+        status,
+        &json!({"title": title, "message": message}),
+    ))
 }
 
-pub(crate) fn unauthenticated(why: &str) -> Response {
+pub(crate) fn unauthenticated(why: &str) -> Refusal {
     let message = format!("The access token {why}");
     problem(StatusCode::UNAUTHORIZED, "Unauthenticated", &message)
 }
 
-pub(crate) fn denied(message: &str) -> Response {
+pub(crate) fn denied(message: &str) -> Refusal {
     problem(StatusCode::FORBIDDEN, "Permission Denied", message)
 }
 
-pub(crate) fn upgrade() -> Response {
+pub(crate) fn upgrade() -> Refusal {
     denied("Please upgrade your Calendly account to Standard")
 }
 
-pub(crate) fn insufficient_scope(needed: &str) -> Response {
-    wire::json(
+pub(crate) fn insufficient_scope(needed: &str) -> Refusal {
+    Refusal::of(wire::json(
         StatusCode::FORBIDDEN,
         &json!({
             "title": "Insufficient scope",
             "message": "The access token does not have the required scope.",
             "required_scopes": [needed],
         }),
-    )
+    ))
 }
 
 /// 400, with the parameter at fault.
-pub(crate) fn invalid(parameter: &str, message: &str) -> Response {
-    wire::json(
+pub(crate) fn invalid(parameter: &str, message: &str) -> Refusal {
+    Refusal::of(wire::json(
         StatusCode::BAD_REQUEST,
         &json!({
             "title": "Invalid Argument",
             "message": "The supplied parameters are invalid.",
             "details": [{"parameter": parameter, "message": message}],
         }),
-    )
+    ))
 }
 
-pub(crate) fn missing() -> Response {
+pub(crate) fn missing() -> Refusal {
     problem(
         StatusCode::NOT_FOUND,
         "Resource Not Found",
@@ -62,12 +69,12 @@ pub(crate) fn missing() -> Response {
     )
 }
 
-pub(crate) async fn not_found() -> Response {
+pub(crate) async fn not_found() -> Refusal {
     missing()
 }
 
 /// The body is undocumented; this one is made up.
-pub(crate) fn too_many() -> Response {
+pub(crate) fn too_many() -> Refusal {
     problem(
         StatusCode::TOO_MANY_REQUESTS,
         "Too Many Requests",
@@ -75,7 +82,7 @@ pub(crate) fn too_many() -> Response {
     )
 }
 
-pub(crate) fn mischief(what: &ApiMischief) -> Response {
+pub(crate) fn mischief(what: &ApiMischief) -> Refusal {
     match what {
         ApiMischief::Expired => unauthenticated("expired"),
         ApiMischief::Unauthorized | ApiMischief::LeakingForbidden => unauthenticated("is invalid"),
@@ -126,5 +133,19 @@ pub(crate) fn finish(stage: &Stage, usage: Option<Usage>, response: &mut Respons
         ]
     }) {
         headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    fn of(response: Response) -> Self {
+        Self(Box::new(response))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        *self.0
     }
 }

@@ -1,11 +1,10 @@
 //! Who is calling the API (§2): 401 for the token, 403 for everything else.
 
-use axum::response::Response;
 use http::HeaderMap;
 
 use super::{
     Calendly,
-    answer::{insufficient_scope, unauthenticated},
+    answer::{Refusal, insufficient_scope, unauthenticated},
 };
 use crate::sandbox::wire::bearer;
 
@@ -36,7 +35,7 @@ impl Caller {
     }
 
     /// Refuses a caller whose grant does not cover `scope`.
-    pub(crate) fn need(self, scope: &str) -> Result<Self, Response> {
+    pub(crate) fn need(self, scope: &str) -> Result<Self, Refusal> {
         if self.may(scope) {
             Ok(self)
         } else {
@@ -48,7 +47,7 @@ impl Caller {
 // === impl Calendly ===
 
 impl Calendly {
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Response> {
+    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let invalid = || unauthenticated("is invalid");
         let token = bearer(headers).ok_or_else(invalid)?;
         let now = self.stage.now();

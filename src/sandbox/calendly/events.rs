@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     Calendly,
-    answer::{denied, invalid, missing, resource},
+    answer::{Refusal, denied, invalid, missing, resource},
     auth::Caller,
     event::Event,
     paging::Asked,
@@ -24,7 +24,7 @@ use crate::{
     sandbox::{Action, BookingOrder, dates, wire::query},
 };
 
-type Answer = Result<Response, Response>;
+type Answer = Result<Response, Refusal>;
 type Cal = State<Arc<Calendly>>;
 
 const NOT_YOURS: &str = "You do not have permission to access this resource.";
@@ -197,7 +197,7 @@ struct Window {
 // === impl Window ===
 
 impl Window {
-    fn of(asked: &Asked) -> Result<Self, Response> {
+    fn of(asked: &Asked) -> Result<Self, Refusal> {
         if asked
             .get("status")
             .is_some_and(|one| !["active", "canceled"].contains(&one.as_str()))
@@ -227,7 +227,7 @@ impl Window {
 
 impl Calendly {
     /// Whose events are asked for (§3): one's own by `user` alone; others need `organization` too.
-    fn asked_hosts(&self, caller: &Caller, asked: &Asked) -> Result<Vec<String>, Response> {
+    fn asked_hosts(&self, caller: &Caller, asked: &Asked) -> Result<Vec<String>, Refusal> {
         let base = &self.stage.base_url;
         let own_organization = format!("{base}/organizations/{}", caller.organization);
         let organization = asked.get("organization");
@@ -262,7 +262,7 @@ impl Calendly {
     }
 
     /// An event that `caller` may see: as a host, or as the owner of a host's organization.
-    fn event(&self, caller: &Caller, id: &str) -> Result<Event, Response> {
+    fn event(&self, caller: &Caller, id: &str) -> Result<Event, Refusal> {
         let state = self.state.lock();
         let event = state.events.get(id).ok_or_else(missing)?;
         let owns = |host: &String| {

@@ -4,14 +4,17 @@
 
 use std::sync::Arc;
 
-use axum::{Router, response::Response};
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+};
 use http::HeaderMap;
 use parking_lot::Mutex;
 
 use self::state::State;
 use super::{
-    Booked, BookingOrder, Created, Delivery, Entry, Filter, Kind, NewUser, Revoke, Stats, Switches,
-    consent as consent_page,
+    ApiFault, Booked, BookingOrder, Created, Delivery, Entry, Filter, Kind, NewUser, Revoke, Stats,
+    Switches, TokenFault, consent as consent_page,
     front::{Emulator, Seen},
     log::token_id,
     probe,
@@ -56,12 +59,19 @@ pub(crate) fn router(calendly: &Arc<Calendly>) -> Router {
         .merge(probe::routes("", Arc::clone(calendly)))
 }
 
+/// 8 token calls a minute and user (§6).
+fn defaults() -> Switches {
+    Switches {
+        token_per_minute: 8,
+        ..Switches::default()
+    }
+}
+
 // === impl Calendly ===
 
 impl Calendly {
     pub(crate) fn new(stage: Stage) -> Self {
-        // 8 token calls a minute and user (§6).
-        stage.set(|switches| switches.token_per_minute = 8);
+        stage.set(|switches| *switches = defaults());
         Self {
             key: stage.random.bytes(),
             state: Mutex::default(),
@@ -77,6 +87,16 @@ impl Calendly {
     /// Changes switches.
     pub fn set<T>(&self, change: impl FnOnce(&mut Switches) -> T) -> T {
         self.stage.set(change)
+    }
+
+    /// Adds a fault of the token endpoints.
+    pub fn fault_token(&self, fault: TokenFault) {
+        self.stage.set(|switches| switches.token_faults.push(fault));
+    }
+
+    /// Adds a fault of the API.
+    pub fn fault_api(&self, fault: ApiFault) {
+        self.stage.set(|switches| switches.api_faults.push(fault));
     }
 
     /// The logged requests, oldest first.
@@ -132,6 +152,10 @@ impl Emulator for Calendly {
         &self.stage
     }
 
+    fn defaults(&self) -> Switches {
+        defaults()
+    }
+
     fn kind_of(&self, path: &str) -> Kind {
         match path {
             "/oauth/token" | "/oauth/revoke" | "/oauth/introspect" => Kind::Token,
@@ -158,24 +182,27 @@ impl Emulator for Calendly {
             .is_some_and(|user| user.free_plan);
         Some((
             format!("user:{user}"),
-            if free { limit / 10 } else { limit },
+            if free { limit.div_ceil(10) } else { limit },
         ))
     }
 
     fn too_many(&self) -> Response {
-        answer::too_many()
+        answer::too_many().into_response()
     }
 
     fn refusal(&self, what: &ApiMischief, _token: Option<&str>) -> Response {
-        answer::mischief(what)
+        answer::mischief(what).into_response()
     }
 
     fn finish(&self, _seen: &Seen, usage: Option<Usage>, response: &mut Response) {
         answer::finish(&self.stage, usage, response);
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<String, Response> {
-        self.caller(headers).map(|caller| caller.name)
+    fn admit(&self, headers: &HeaderMap) -> Result<String, Box<Response>> {
+        let caller = self.caller(headers);
+        caller
+            .map(|caller| caller.name)
+            .map_err(|refusal| Box::new(refusal.into_response()))
     }
 
     fn create(&self, order: &NewUser) -> Result<Created, String> {

@@ -6,11 +6,14 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Calendly, answer::invalid};
+use super::{
+    Calendly,
+    answer::{Refusal, invalid},
+};
 use crate::sandbox::{jwt, wire};
 
 /// How long a page token is good.
-const TOKEN_LIFE: Duration = Duration::from_mins(60);
+const TOKEN_LIFE: Duration = Duration::from_hours(1);
 
 pub(crate) type Asked = BTreeMap<String, String>;
 
@@ -23,7 +26,7 @@ impl Calendly {
         path: &str,
         asked: &Asked,
         items: Vec<Value>,
-    ) -> Result<Response, Response> {
+    ) -> Result<Response, Refusal> {
         let count = match asked.get("count").map(|text| text.parse::<usize>()) {
             None => 20,
             Some(Ok(count)) if (1..=100).contains(&count) => count,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     Calendly,
-    answer::{denied, invalid, missing, problem, resource, upgrade},
+    answer::{Refusal, denied, invalid, missing, problem, resource, upgrade},
     auth::Caller,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     sandbox::{dates, wire::query},
 };
 
-type Answer = Result<Response, Response>;
+type Answer = Result<Response, Refusal>;
 type Cal = State<Arc<Calendly>>;
 
 const NOT_YOURS: &str = "You do not have permission to access this resource.";
@@ -180,7 +180,7 @@ impl Subscription {
 // === impl Calendly ===
 
 impl Calendly {
-    fn wanted(&self, caller: &Caller, body: &Value) -> Result<Subscription, Response> {
+    fn wanted(&self, caller: &Caller, body: &Value) -> Result<Subscription, Refusal> {
         let need = |name: &str| {
             text(body, name)
                 .map(ToOwned::to_owned)
@@ -214,7 +214,7 @@ impl Calendly {
         scope: &str,
         organization: Option<&String>,
         user: Option<&String>,
-    ) -> Result<(), Response> {
+    ) -> Result<(), Refusal> {
         let base = &self.stage.base_url;
         let organization = organization.ok_or_else(|| invalid("organization", "is missing"))?;
         if *organization != format!("{base}/organizations/{}", caller.organization) {
@@ -236,7 +236,7 @@ impl Calendly {
         }
     }
 
-    fn own(&self, caller: &Caller, id: &str) -> Result<usize, Response> {
+    fn own(&self, caller: &Caller, id: &str) -> Result<usize, Refusal> {
         let state = self.state.lock();
         let at = state.subscriptions.iter().position(|one| one.id == id);
         let at = at.ok_or_else(missing)?;
@@ -250,7 +250,7 @@ impl Calendly {
 }
 
 /// A missing read scope is a 400 here, not a 403 (§2).
-fn checked_events(caller: &Caller, body: &Value, scope: &str) -> Result<Vec<String>, Response> {
+fn checked_events(caller: &Caller, body: &Value, scope: &str) -> Result<Vec<String>, Refusal> {
     let wrong = || invalid("events", "is invalid");
     let list = body
         .get("events")

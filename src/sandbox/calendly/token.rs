@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Router, body::Bytes, extract::State, response::Response, routing::post};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::post,
+};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
@@ -68,7 +74,7 @@ async fn revoke(
     let work = async {
         let mut call = note(Call::Revoke, "ok");
         if !calendly.knows_client(&headers, &fields) {
-            call.outcome = "invalid_client".to_owned();
+            "invalid_client".clone_into(&mut call.outcome);
             let body = json!({"error": "unauthorized_client",
                 "error_description": "You are not authorized to revoke this token"});
             return noted(reply(StatusCode::FORBIDDEN, &body), call);
@@ -255,7 +261,7 @@ impl Calendly {
             }
             Err(Refused::TooMany) => {
                 Refused::TooMany.code().clone_into(&mut call.outcome);
-                noted(answer::too_many(), call)
+                noted(answer::too_many().into_response(), call)
             }
             Err(refused) => {
                 refused.code().clone_into(&mut call.outcome);

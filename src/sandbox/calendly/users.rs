@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     Calendly,
-    answer::{denied, missing, resource},
+    answer::{Refusal, denied, missing, resource},
 };
 
 pub(crate) fn routes() -> Router<Arc<Calendly>> {
@@ -26,7 +26,7 @@ async fn user(
     State(calendly): State<Arc<Calendly>>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let caller = calendly.caller(&headers)?.need("users:read")?;
     let state = calendly.state.lock();
     let id = if id == "me" { &caller.id } else { &id };
@@ -46,7 +46,7 @@ async fn organization(
     State(calendly): State<Arc<Calendly>>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let caller = calendly.caller(&headers)?.need("organizations:read")?;
     if caller.organization != id {
         return Err(denied(
