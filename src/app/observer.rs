@@ -7,7 +7,7 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 use crate::{
     base::ids::{ConnectionKey, ProviderName},
-    http::access_log::{self, Facts, Observe},
+    http::access_log::{self, Facts, Observe, Recovery},
     store::Redemption,
     telemetry::metrics::{
         Metrics, ProxyMetrics, TokenMetrics,
@@ -62,14 +62,33 @@ impl Observe for OfRequests {
         if !facts.upstream.is_zero() {
             recorder.upstream(facts.upstream);
         }
+        if let Some(recovery) = facts.recovery {
+            recorder.replay(match recovery {
+                Recovery::Recovered => label::Replay::Recovered,
+                Recovery::RefusedAgain => label::Replay::Refused,
+                Recovery::NoToken => label::Replay::NoToken,
+                Recovery::BodyTooLong => label::Replay::BodyTooLong,
+            });
+        }
     }
 }
 
 fn outcome(facts: &Facts) -> Outcome {
-    match facts.status {
-        _ if facts.outcome == access_log::Outcome::Abandoned => Outcome::Aborted,
-        Some(status) => Outcome::of_status(status),
-        None => Outcome::Aborted,
+    match (facts.outcome, facts.problem, facts.status) {
+        (access_log::Outcome::Abandoned, ..) | (_, None, None) => Outcome::Aborted,
+        (_, Some(slug), _) => of_problem(slug),
+        (_, None, Some(status)) => Outcome::of_status(status),
+    }
+}
+
+/// What a problem of ours counts as.
+fn of_problem(slug: &str) -> Outcome {
+    match slug {
+        "not-connected" | "needs-reauth" => Outcome::NotConnected,
+        "refresh-failed" | "provider-misconfigured" | "store-unavailable" => Outcome::NoToken,
+        "upstream-unreachable" | "upstream-protocol" | "upstream-timeout" => Outcome::Unreachable,
+        "overloaded" => Outcome::Overloaded,
+        _ => Outcome::CallerFault,
     }
 }
 

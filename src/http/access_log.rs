@@ -27,6 +27,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use super::problem::Slug;
 use crate::base::ids::{Generation, ProviderName};
 
 /// A request and the record kept of it.
@@ -60,6 +61,10 @@ pub struct Facts {
     pub generation: Option<Generation>,
     /// Whether a refused request was sent once more.
     pub replayed: bool,
+    /// What was done about a refused token, if one was refused.
+    pub recovery: Option<Recovery>,
+    /// The slug of the problem, if the answer is this proxy's own.
+    pub problem: Option<&'static str>,
     /// The time spent waiting for tokens.
     pub token_wait: Duration,
     /// The time the provider took until its head, over all attempts.
@@ -72,6 +77,19 @@ pub struct Facts {
     pub bytes: u64,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+/// What was done about a refused token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Recovery {
+    /// The request was sent again with a newer token, which was taken.
+    Recovered,
+    /// The request was sent again with a newer token, which was refused, too.
+    RefusedAgain,
+    /// There was no newer token.
+    NoToken,
+    /// The request's body was too long to be kept, so nothing could be sent again.
+    BodyTooLong,
 }
 
 /// How a request ended.
@@ -137,6 +155,7 @@ struct Entry {
     record: Arc<Record>,
     observer: Arc<dyn Observe>,
     status: Option<StatusCode>,
+    problem: Option<&'static str>,
     outcome: Outcome,
     bytes: u64,
 }
@@ -240,6 +259,7 @@ where
             record: Arc::clone(&record),
             observer: Arc::clone(&self.observer),
             status: None,
+            problem: None,
             outcome: Outcome::Abandoned,
             bytes: 0,
         };
@@ -273,6 +293,7 @@ where
         #[expect(clippy::expect_used, reason = "a future polled after it is done")]
         let mut entry = this.entry.take().expect("polled after completion");
         entry.status = Some(response.status());
+        entry.problem = response.extensions().get::<Slug>().map(|slug| slug.0);
         Poll::Ready(Ok(response.map(|inner| {
             // hyper drops an empty body without asking it for anything.
             if inner.is_end_stream() {
@@ -325,6 +346,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let mut facts = self.record.facts.lock();
         facts.status = self.status;
+        facts.problem = self.problem;
         facts.outcome = self.outcome;
         facts.bytes = self.bytes;
         facts.total = Instant::now().saturating_duration_since(self.record.started);
@@ -351,6 +373,7 @@ fn log(facts: &Facts) {
         status = facts.status.map(|status| status.as_u16()),
         generation = facts.generation.map(Generation::get),
         replayed = facts.replayed,
+        problem = facts.problem,
         wait_ms = millis(facts.token_wait),
         upstream_ms = millis(facts.upstream),
         total_ms = millis(facts.total),

@@ -39,6 +39,11 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// Tells the layers outside that an answer is this proxy's own, and which; an extension of the
+/// response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slug(pub &'static str);
+
 /// Applies [`Rescue`].
 #[derive(Clone, Copy, Debug)]
 pub struct RescueLayer {
@@ -139,6 +144,7 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         headers.extend(self.headers);
+        response.extensions_mut().insert(Slug(self.slug));
         response
     }
 

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     http::{
-        access_log::Record,
+        access_log::{self, Record},
         body::{Body, Read},
         problem::{self, PROXY_STATUS},
         replay::{Replay, ReplayBody},
@@ -249,7 +249,13 @@ impl Again {
         let key = self.user.at(self.upstream.provider.name())?;
         // Asked for even if there can be no replay: the next request shall find a token that works.
         let newer = self.tokens.newer_than(key, answer.bearer.generation());
-        let bearer = match newer.await {
+        let since = Instant::now();
+        let newer = newer.await;
+        self.record.note(|facts| {
+            facts.token_wait += Instant::now().saturating_duration_since(since);
+            facts.recovery = newer.is_err().then_some(access_log::Recovery::NoToken);
+        });
+        let bearer = match newer {
             Ok(bearer) => bearer,
             Err(token::Error::AnswerStands { .. }) => {
                 let why = "token refused; not renewed again so soon, so not replayed";
@@ -279,7 +285,10 @@ impl Again {
             record,
             ..
         } = self;
+        let told = Arc::clone(&record);
+        let tell = |what| told.note(|facts| facts.recovery = Some(what));
         let Some(body) = replay.into_body() else {
+            tell(access_log::Recovery::BodyTooLong);
             let why =
                 "token refused and renewed; not replayed, the request body was too long to keep";
             return Ok(noted(refused, why));
@@ -302,11 +311,15 @@ impl Again {
         let judgement = upstream.provider.judge(head.status(), head.headers());
         let second = read(&upstream, answer.response, &answer.bearer, judgement).await?;
         Ok(match second {
-            Judged::Passed(response) => noted(response, "replayed once with a newer token"),
-            Judged::Refused(response) | Judged::AccountGone(response) => noted(
-                response,
-                "replayed once with a newer token, which was refused, too",
-            ),
+            Judged::Passed(response) => {
+                tell(access_log::Recovery::Recovered);
+                noted(response, "replayed once with a newer token")
+            }
+            Judged::Refused(response) | Judged::AccountGone(response) => {
+                tell(access_log::Recovery::RefusedAgain);
+                let why = "replayed once with a newer token, which was refused, too";
+                noted(response, why)
+            }
         })
     }
 
