@@ -23,6 +23,7 @@ mod config;
 mod engine;
 mod entry;
 mod follow;
+mod grant;
 mod held;
 mod keep_alive;
 mod misconfigured;
@@ -36,8 +37,9 @@ mod vault;
 
 pub use crate::store::ReauthReason;
 pub use config::Config;
+pub use grant::{Grant, GrantTokens};
 pub use observer::{Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
-pub use tokens::{Grant, GrantTokens, Health, Parts, Revocation, StartError, Tokens};
+pub use tokens::{Health, Parts, Revocation, StartError, Tokens};
 
 /// A token that may be sent: prepared once per generation, shared by all requests that use it.
 pub struct Bearer {

@@ -1,34 +1,29 @@
 //! The room's front door: [`Tokens`].
 
-use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
 
-use sha2::{Digest, Sha256};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    Bearer, Config, Error, Lookup, Observer, TokenFuture, TokenSource,
+    Bearer, Config, Error, Grant, Lookup, Observer, TokenFuture, TokenSource,
     cache::Cache,
     engine::Engine,
     follow,
     held::{Need, Reason},
     keep_alive,
     misconfigured::Misconfigured,
-    renewal::account,
     spool::Spool,
-    vault::{Plain, Vault},
+    vault::Vault,
 };
 use crate::{
     base::{
-        clock::{SharedClock, Timestamp},
-        ids::{ConnectionId, ConnectionKey, Generation, ProviderName},
+        clock::SharedClock,
+        ids::{ConnectionKey, Generation, ProviderName},
         lifecycle::Lifecycle,
         random::SharedRandom,
-        secret::Secret,
     },
-    provider::{Account, SharedProvider},
-    store::{
-        self, Connection, Fence, NewConnection, ReauthReason, Saved, SharedStore, seal::KeyRing,
-    },
+    provider::SharedProvider,
+    store::{self, Connection, Fence, ReauthReason, Saved, SharedStore, seal::KeyRing},
 };
 
 /// How many connections memory knows at most. What is evicted is read from the store again.
@@ -74,38 +69,6 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-}
-
-/// A grant from outside: an import, or the end of a connect flow.
-#[derive(Clone)]
-#[expect(missing_debug_implementations, reason = "holds secrets")]
-pub struct Grant {
-    /// Whose it is.
-    pub key: ConnectionKey,
-    /// Who that is at the provider.
-    pub account: Account,
-    /// The tokens; `None` for a managed user whose first request mints them.
-    pub tokens: Option<GrantTokens>,
-    /// What was granted, space separated, if known.
-    pub scope: Option<String>,
-    /// Whether handing in the same grant again changes nothing, even after its tokens were rotated.
-    pub once: bool,
-}
-
-/// The tokens of a [`Grant`].
-#[derive(Clone)]
-#[expect(missing_debug_implementations, reason = "holds secrets")]
-pub struct GrantTokens {
-    /// The access token.
-    pub access: Secret<String>,
-    /// The refresh token.
-    pub refresh: Option<Secret<String>>,
-    /// When the access token ends; `None` if that is not known.
-    pub expires_at: Option<Timestamp>,
-    /// When the refresh token ends, if it does.
-    pub refresh_expires_at: Option<Timestamp>,
-    /// When they were issued; `None` if that is not known.
-    pub issued_at: Option<Timestamp>,
 }
 
 /// What became of a removed connection's tokens at the provider.
@@ -205,7 +168,7 @@ impl Tokens {
 
     /// Stores grants, all or none. What was cached of these connections gives way at once.
     pub async fn save(&self, grants: &[Grant]) -> Result<Vec<Saved>, store::Error> {
-        let batch = grants.iter().map(|grant| self.sealed(grant)).collect();
+        let batch = grants.iter().map(|grant| grant.sealed(&self.0)).collect();
         let saved = self.0.store.save(batch).await?;
         for saved in &saved {
             self.look_anew(&saved.connection().key);
@@ -287,37 +250,6 @@ impl Tokens {
             entry.mark_stale();
         }
     }
-
-    fn sealed(&self, grant: &Grant) -> NewConnection {
-        let now = self.0.clock.now();
-        let tokens = grant.tokens.as_ref().map(|tokens| {
-            let lifetime = self
-                .0
-                .providers
-                .get(&grant.key.provider)
-                .map_or(ASSUMED_LIFETIME, |provider| {
-                    provider.default_lifetime(&grant.account)
-                });
-            let plain = dated(
-                tokens,
-                grant.account.managed_user_id.is_some(),
-                lifetime,
-                now,
-            );
-            self.0.vault.seal(&grant.key, &plain)
-        });
-        NewConnection {
-            key: grant.key.clone(),
-            id: ConnectionId::random(&*self.0.random),
-            tokens,
-            external_id: grant.account.external_id.clone(),
-            organization: grant.account.organization.clone(),
-            managed_user_id: grant.account.managed_user_id,
-            scope: grant.scope.clone(),
-            fingerprint: grant.once.then(|| fingerprint(grant)),
-            at: now,
-        }
-    }
 }
 
 impl TokenSource for Tokens {
@@ -381,63 +313,4 @@ impl Tokens {
             Ok(Arc::clone(&held.bearer))
         })
     }
-
-    /// Who the connection is at its provider.
-    pub fn account(connection: &Connection) -> Account {
-        account(connection)
-    }
-}
-
-/// What a provider that is not configured is taken to give.
-const ASSUMED_LIFETIME: Duration = Duration::from_mins(30);
-
-/// Gives tokens from outside the times they lack.
-///
-/// Without an end, the access token's own `exp` counts, if it is a JWT. Failing that, tokens that can
-/// be renewed are taken for ended, so that the first use renews them; others for issued just now.
-/// Without a beginning, the usual lifetime before the end is taken for it.
-fn dated(tokens: &GrantTokens, managed: bool, lifetime: Duration, now: Timestamp) -> Plain<'_> {
-    let end = tokens
-        .expires_at
-        .or_else(|| crate::provider::jwt_expiry(&tokens.access));
-    let renewable = tokens.refresh.is_some() || managed;
-    let access_expires_at = match end {
-        Some(end) => end,
-        None if renewable => now,
-        None => now.saturating_add(lifetime),
-    };
-    Plain {
-        access: &tokens.access,
-        refresh: tokens.refresh.as_ref(),
-        renewed_at: tokens
-            .issued_at
-            .unwrap_or_else(|| access_expires_at.saturating_sub(lifetime).min(now)),
-        access_expires_at,
-        refresh_expires_at: tokens.refresh_expires_at,
-    }
-}
-
-/// A digest by which the same grant is recognised. The tokens in it are random enough not to be
-/// guessed from it.
-fn fingerprint(grant: &Grant) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    let mut part = |text: &str| {
-        digest.update((text.len() as u64).to_be_bytes());
-        digest.update(text);
-    };
-    part("daypass grant 1");
-    part(&grant.key.to_string());
-    if let Some(tokens) = &grant.tokens {
-        part(tokens.access.danger_expose());
-        part(
-            tokens
-                .refresh
-                .as_ref()
-                .map_or("", |refresh| refresh.danger_expose()),
-        );
-    }
-    if let Some(id) = grant.account.managed_user_id {
-        part(&id.to_string());
-    }
-    digest.finalize().into()
 }

@@ -1,0 +1,140 @@
+//! Grants from outside: an import, or the end of a connect flow.
+//!
+//! 1. Tokens come with what is known of their times. What is not known is taken from the token, if it
+//!    is a JWT, or assumed so that no harm is done: see [`dated`].
+//! 2. A grant that is handed in *once* is recognised by a digest when it comes again, so that importing
+//!    the same export twice does not bring back tokens that have been rotated since.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::{engine::Engine, vault::Plain};
+use crate::{
+    base::{
+        clock::Timestamp,
+        ids::{ConnectionId, ConnectionKey},
+        secret::Secret,
+    },
+    provider::{Account, jwt_expiry},
+    store::NewConnection,
+};
+
+/// A grant from outside: an import, or the end of a connect flow.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct Grant {
+    /// Whose it is.
+    pub key: ConnectionKey,
+    /// Who that is at the provider.
+    pub account: Account,
+    /// The tokens; `None` for a managed user whose first request mints them.
+    pub tokens: Option<GrantTokens>,
+    /// What was granted, space separated, if known.
+    pub scope: Option<String>,
+    /// Whether handing in the same grant again changes nothing, even after its tokens were rotated.
+    pub once: bool,
+}
+
+/// The tokens of a [`Grant`].
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "holds secrets")]
+pub struct GrantTokens {
+    /// The access token.
+    pub access: Secret<String>,
+    /// The refresh token.
+    pub refresh: Option<Secret<String>>,
+    /// When the access token ends; `None` if that is not known.
+    pub expires_at: Option<Timestamp>,
+    /// When the refresh token ends, if it does.
+    pub refresh_expires_at: Option<Timestamp>,
+    /// When they were issued; `None` if that is not known.
+    pub issued_at: Option<Timestamp>,
+}
+
+// === impl Grant ===
+
+impl Grant {
+    /// The connection that the store is to keep.
+    pub(super) fn sealed(&self, engine: &Engine) -> NewConnection {
+        let now = engine.clock.now();
+        let tokens = self.tokens.as_ref().map(|tokens| {
+            let lifetime = engine
+                .providers
+                .get(&self.key.provider)
+                .map_or(ASSUMED_LIFETIME, |provider| {
+                    provider.default_lifetime(&self.account)
+                });
+            let plain = dated(
+                tokens,
+                self.account.managed_user_id.is_some(),
+                lifetime,
+                now,
+            );
+            engine.vault.seal(&self.key, &plain)
+        });
+        NewConnection {
+            key: self.key.clone(),
+            id: ConnectionId::random(&*engine.random),
+            tokens,
+            external_id: self.account.external_id.clone(),
+            organization: self.account.organization.clone(),
+            managed_user_id: self.account.managed_user_id,
+            scope: self.scope.clone(),
+            fingerprint: self.once.then(|| fingerprint(self)),
+            at: now,
+        }
+    }
+}
+
+/// What a provider that is not configured is taken to give.
+const ASSUMED_LIFETIME: Duration = Duration::from_mins(30);
+
+/// Gives tokens from outside the times they lack.
+///
+/// Without an end, the access token's own `exp` counts, if it is a JWT. Failing that, tokens that can
+/// be renewed are taken for ended, so that the first use renews them; others for issued just now.
+/// Without a beginning, the usual lifetime before the end is taken for it.
+fn dated(tokens: &GrantTokens, managed: bool, lifetime: Duration, now: Timestamp) -> Plain<'_> {
+    let end = tokens.expires_at.or_else(|| jwt_expiry(&tokens.access));
+    let renewable = tokens.refresh.is_some() || managed;
+    let access_expires_at = match end {
+        Some(end) => end,
+        None if renewable => now,
+        None => now.saturating_add(lifetime),
+    };
+    Plain {
+        access: &tokens.access,
+        refresh: tokens.refresh.as_ref(),
+        renewed_at: tokens
+            .issued_at
+            .unwrap_or_else(|| access_expires_at.saturating_sub(lifetime).min(now)),
+        access_expires_at,
+        refresh_expires_at: tokens.refresh_expires_at,
+    }
+}
+
+/// A digest by which the same grant is recognised. The tokens in it are random enough not to be
+/// guessed from it.
+fn fingerprint(grant: &Grant) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    let mut part = |text: &str| {
+        digest.update((text.len() as u64).to_be_bytes());
+        digest.update(text);
+    };
+    part("daypass grant 1");
+    part(&grant.key.to_string());
+    if let Some(tokens) = &grant.tokens {
+        part(tokens.access.danger_expose());
+        part(
+            tokens
+                .refresh
+                .as_ref()
+                .map_or("", |refresh| refresh.danger_expose()),
+        );
+    }
+    if let Some(id) = grant.account.managed_user_id {
+        part(&id.to_string());
+    }
+    digest.finalize().into()
+}
