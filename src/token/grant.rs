@@ -138,3 +138,93 @@ fn fingerprint(grant: &Grant) -> [u8; 32] {
     }
     digest.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const USUAL: Duration = Duration::from_hours(1);
+
+    fn tokens(access: &str, refresh: bool, expires_at: Option<Timestamp>) -> GrantTokens {
+        GrantTokens {
+            access: Secret::from(access.to_owned()),
+            refresh: refresh.then(|| Secret::from("refresh".to_owned())),
+            expires_at,
+            refresh_expires_at: None,
+            issued_at: None,
+        }
+    }
+
+    fn end(tokens: &GrantTokens, managed: bool) -> Timestamp {
+        dated(tokens, managed, USUAL, NOW).access_expires_at
+    }
+
+    #[test]
+    fn an_end_that_is_told_counts() {
+        let told = NOW.saturating_add(Duration::from_secs(10));
+        assert_eq!(end(&tokens("opaque", true, Some(told)), false), told);
+    }
+
+    #[test]
+    fn an_end_that_the_token_tells_counts_next() {
+        let claims = format!("{{\"exp\":{}}}", NOW.as_secs() + 90);
+        let jwt = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims));
+        let told = NOW.saturating_add(Duration::from_secs(90));
+        assert_eq!(end(&tokens(&jwt, true, None), false), told);
+    }
+
+    #[test]
+    fn without_an_end_what_can_be_renewed_is_renewed_at_first_use() {
+        assert_eq!(end(&tokens("opaque", true, None), false), NOW);
+        assert_eq!(end(&tokens("opaque", false, None), true), NOW);
+    }
+
+    #[test]
+    fn without_an_end_what_cannot_be_renewed_is_taken_for_new() {
+        assert_eq!(
+            end(&tokens("opaque", false, None), false),
+            NOW.saturating_add(USUAL)
+        );
+    }
+
+    #[test]
+    fn a_beginning_is_assumed_a_lifetime_before_the_end_and_never_in_the_future() {
+        let began = |left| {
+            let tokens = tokens("opaque", true, Some(NOW.saturating_add(left)));
+            dated(&tokens, false, USUAL, NOW).renewed_at
+        };
+        let minute = Duration::from_mins(1);
+        assert_eq!(began(minute), NOW.saturating_sub(USUAL - minute));
+        assert_eq!(began(Duration::from_hours(5)), NOW);
+    }
+
+    #[test]
+    fn grants_are_recognised_by_all_that_makes_them() {
+        let grant = |user: &str, access: &str, id: Option<i64>| Grant {
+            key: ConnectionKey {
+                provider: "calcom".parse().unwrap(),
+                user: user.parse().unwrap(),
+            },
+            account: Account {
+                managed_user_id: id,
+                ..Account::default()
+            },
+            tokens: Some(tokens(access, true, None)),
+            scope: None,
+            once: true,
+        };
+        let print = |user, access, id| fingerprint(&grant(user, access, id));
+        let first = print("u1", "a", None);
+        assert_eq!(first, print("u1", "a", None));
+        for other in [
+            print("u2", "a", None),
+            print("u1", "b", None),
+            print("u1", "a", Some(7)),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+}
