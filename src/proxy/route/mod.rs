@@ -288,8 +288,11 @@ impl Table {
                 if let Some(local) = path.strip_prefix("/-/") {
                     return self.local(local, &uri, request, &record);
                 }
-                let (upstream, rest) = self.by_prefix(path)?;
-                (upstream, rest, Caller::Prefix(authority))
+                match self.by_prefix(path) {
+                    Ok((upstream, rest)) => (upstream, rest, Caller::Prefix(authority)),
+                    // A trick is called a trick, whatever name it would make.
+                    Err(unknown) => return Err(fault(path).unwrap_or(unknown)),
+                }
             }
             Addressee::Ambiguous => return Err(Refusal::AmbiguousHost(shown(authority))),
             Addressee::Stranger => return Err(Refusal::Host(shown(authority))),
@@ -390,6 +393,11 @@ fn authority(request: &Request<Body>) -> Result<(Option<Authority>, Form), Refus
         Form::Origin
     };
     Ok((authority, form))
+}
+
+/// What is wrong with `path`, if anything is.
+fn fault(path: &str) -> Option<Refusal> {
+    target::check_path(path).err().map(Refusal::from)
 }
 
 fn host_header(headers: &HeaderMap, version: Version) -> Result<Option<Authority>, Refusal> {

@@ -193,6 +193,9 @@ async fn callers_faults_are_told_apart() {
             "host-not-allowed",
         ),
         ("OPTIONS *", me.clone(), 400, "invalid-target"),
+        ("GET //evil.com/x", me.clone(), 400, "invalid-target"),
+        ("GET /../calendly/x", me.clone(), 400, "invalid-target"),
+        ("GET /%2e%2e/calendly/x", me.clone(), 400, "invalid-target"),
         ("GET /calendly//evil.com", me.clone(), 400, "invalid-target"),
         (
             "GET /calendly/%2fevil.com",
