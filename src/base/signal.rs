@@ -28,7 +28,7 @@ pub(super) struct Signal {
 pin_project! {
     /// Resolves when the signal is raised.
     pub(super) struct Raised {
-        raised: Arc<AtomicBool>,
+        flag: Arc<AtomicBool>,
         // Who is woken by `waiting`.
         waker: Option<Waker>,
         #[pin]
@@ -62,7 +62,7 @@ impl Signal {
 
     pub(super) fn wait(&self) -> Raised {
         Raised {
-            raised: Arc::clone(&self.raised),
+            flag: Arc::clone(&self.raised),
             waker: None,
             waiting: self.token.clone().cancelled_owned(),
         }
@@ -88,7 +88,7 @@ impl Future for Raised {
             .waker
             .as_ref()
             .is_some_and(|waker| waker.will_wake(cx.waker()));
-        if known && !this.raised.load(Ordering::Acquire) {
+        if known && !this.flag.load(Ordering::Acquire) {
             return Poll::Pending;
         }
         if !known {
