@@ -14,7 +14,7 @@ use tracing::{
 };
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt::MakeWriter};
 
-use super::{Config, LogFormat};
+use super::{Config, LogFormat, fields::PlainFields};
 
 /// Libraries whose `debug` drowns everybody else's.
 const NOISY: [&str; 8] = [
@@ -64,7 +64,7 @@ where
         ),
         // Left alone on a terminal, the library respects `NO_COLOR`.
         LogFormat::Text if terminal => Dispatch::new(builder.finish()),
-        LogFormat::Text => Dispatch::new(builder.with_ansi(false).finish()),
+        LogFormat::Text => Dispatch::new(builder.with_ansi(false).fmt_fields(PlainFields).finish()),
     })
 }
 
@@ -88,7 +88,10 @@ fn filter(directives: &str) -> Result<EnvFilter, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, sync::Arc};
+    use std::{
+        io::{Error, Write},
+        sync::Arc,
+    };
 
     use parking_lot::Mutex;
     use tracing::{debug, dispatcher::with_default, info, warn};
@@ -143,6 +146,41 @@ mod tests {
     fn text_that_is_not_for_a_terminal_has_no_colours() {
         let text = logged("info", LogFormat::Text, || info!("hello"));
         assert!(text.contains("hello") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn plain_fields_are_written_as_the_library_writes_them() {
+        let speak = || {
+            let broken = Error::other("it\u{1b}[31m broke");
+            info!(
+                user = "u 1",
+                quoted = "a\"b\\c\n\u{1b}[31m\u{9b}\u{e9}",
+                none = None::<&str>,
+                status = 200_u64,
+                below = -1_i64,
+                part = 0.5_f64,
+                replayed = false,
+                method = %"GET",
+                debugged = ?"x",
+                error = &broken as &dyn std::error::Error,
+                "a \u{1b}[31m message"
+            );
+            info!(message = "text", only = 1_u64);
+        };
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let theirs = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        with_default(&Dispatch::new(theirs), speak);
+        let theirs = String::from_utf8(memory.0.lock().clone()).unwrap();
+        let without_time = |text: &str| -> Vec<String> {
+            let line = |line: &str| line.split_once(' ').unwrap().1.to_owned();
+            text.lines().map(line).collect()
+        };
+        let ours = logged("info", LogFormat::Text, speak);
+        assert_eq!(without_time(&ours), without_time(&theirs));
     }
 
     #[test]
