@@ -3,12 +3,14 @@
 //! * [`log`]: the subscriber: which lines are written, and how they look.
 //! * [`field`]: the names of the fields of log lines.
 //! * [`metrics`]: what is counted and measured.
+//! * [`panics`]: bugs, as log lines.
 
 use url::Url;
 
 pub mod field;
 pub mod log;
 pub mod metrics;
+pub mod panics;
 
 /// `[telemetry]`.
 #[derive(Clone, Debug)]
