@@ -14,7 +14,7 @@ use tracing::{
 };
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt::MakeWriter};
 
-use super::{Config, LogFormat, fields::PlainFields};
+use super::{Config, LogFormat, fields::PlainFields, panics};
 
 /// Libraries whose `debug` drowns everybody else's.
 const NOISY: [&str; 8] = [
@@ -40,10 +40,12 @@ pub enum Error {
     Twice(#[source] SetGlobalDefaultError),
 }
 
-/// Sends the log of this process to standard error.
+/// Sends the log of this process to standard error, panics included.
 pub fn init(config: &Config) -> Result<(), Error> {
     let dispatch = dispatch(config, io::stderr, io::stderr().is_terminal())?;
-    set_global_default(dispatch).map_err(Error::Twice)
+    set_global_default(dispatch).map_err(Error::Twice)?;
+    panics::log_them();
+    Ok(())
 }
 
 /// A subscriber that writes to `writer`.
@@ -53,6 +55,9 @@ where
 {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(&config.log)?)
+        // A line that nobody reads any more (`daypass run 2>&1 | head`) would be answered with
+        // `eprintln!`, which panics on a closed pipe.
+        .log_internal_errors(false)
         .with_writer(writer);
     Ok(match config.log_format {
         LogFormat::Json => Dispatch::new(
@@ -204,5 +209,27 @@ mod tests {
             || warn!(target: "hyper", "trouble"),
         );
         assert_eq!(text, "");
+    }
+
+    #[test]
+    fn panics_are_logged_without_what_they_may_have_held() {
+        let text = logged("info", LogFormat::Text, || {
+            let usual = std::panic::take_hook();
+            panics::log_them();
+            let caught = [
+                std::panic::catch_unwind(|| panic!("the sky fell")),
+                std::panic::catch_unwind(|| panic!("the token is {}", "s3cret")),
+            ];
+            std::panic::set_hook(usual);
+            assert!(caught.iter().all(Result::is_err));
+        });
+        assert!(
+            text.contains("the sky fell") && text.contains("log.rs"),
+            "{text}"
+        );
+        assert!(
+            text.matches("panicked").count() == 2 && !text.contains("s3cret"),
+            "{text}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! * [`log`]: the subscriber: which lines are written, and how they look.
 //! * [`field`]: the names of the fields of log lines; `fields`: how they are written.
 //! * [`metrics`]: what is counted and measured.
+//! * [`panics`]: bugs, as log lines.
 
 use url::Url;
 
@@ -10,6 +11,7 @@ pub mod field;
 mod fields;
 pub mod log;
 pub mod metrics;
+pub mod panics;
 
 /// `[telemetry]`.
 #[derive(Clone, Debug)]
