@@ -78,7 +78,7 @@ impl World {
         self
     }
 
-    fn configuration(&self) -> String {
+    pub(crate) fn configuration(&self) -> String {
         let (calcom, calendly) = (self.sandbox.calcom_url(), self.sandbox.calendly_url());
         let of_calcom = self.sandbox.calcom().switches();
         let of_calendly = self.sandbox.calendly().switches();
@@ -172,6 +172,13 @@ client_secret = "{}"
     pub(crate) async fn import(&self, lines: &[Value]) -> Ended {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         self.done(&["connections", "import"], &text).await
+    }
+
+    /// Imports a line whose user is connected already.
+    pub(crate) async fn import_again(&self, line: &Value) {
+        let input = format!("{line}\n");
+        self.done(&["connections", "import", "--replace"], &input)
+            .await;
     }
 
     /// A user of Calendly whose imported access token has ended.
