@@ -13,7 +13,7 @@ fn fault(world: &World, times: u32, what: &ApiMischief) {
     world
         .sandbox
         .calcom()
-        .set(|switches| switches.api_faults = faults.clone());
+        .set(|switches| switches.api_faults.clone_from(&faults));
     world
         .sandbox
         .calendly()
