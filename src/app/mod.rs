@@ -7,10 +7,7 @@
 use std::{io, num::NonZero, thread, time::Duration};
 
 use thiserror::Error;
-use tokio::{
-    runtime::{Builder, Runtime},
-    signal::unix::{SignalKind, signal},
-};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::{http::Listen, provider, store, token};
 
@@ -20,10 +17,12 @@ mod local_calls;
 mod observer;
 mod readiness;
 mod sidecar;
+mod signals;
 
 pub use core::{Core, Role};
 pub use keys::KeysError;
 pub use sidecar::Sidecar;
+pub use signals::{Ending, Signals};
 
 /// How long requests under way may take to finish once a drain has begun. Kubernetes gives a pod 30 s
 /// by default.
@@ -55,12 +54,15 @@ pub enum StartError {
     #[error("tokens cannot be handed out")]
     Tokens(#[from] token::StartError),
     /// A listener's address is not to be had.
-    #[error("cannot listen on {listen} for the {what} side")]
+    #[error(
+        "the {side} listener cannot have {listen}: choose another with --set \
+         {side}.listen=ADDRESS:PORT, or as {side}.listen in the configuration"
+    )]
     Listen {
         /// Where.
         listen: Listen,
-        /// Which listener.
-        what: &'static str,
+        /// Which listener: its section of the configuration.
+        side: &'static str,
         /// Why not; most often somebody else listens there.
         #[source]
         source: io::Error,
@@ -85,23 +87,4 @@ pub fn runtime() -> io::Result<Runtime> {
         .thread_name("daypass")
         .enable_all()
         .build()
-}
-
-/// Waits for SIGTERM or SIGINT.
-pub async fn signalled() -> Result<(), StartError> {
-    let handler = |kind| {
-        signal(kind).map_err(|source| StartError::System {
-            what: "no handler for signals can be set up",
-            source,
-        })
-    };
-    let (mut terminate, mut interrupt) = (
-        handler(SignalKind::terminate())?,
-        handler(SignalKind::interrupt())?,
-    );
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the rooms tell, turned into metrics. Recorders are made once per provider, so that counting a
 //! request looks nothing up but its provider.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
@@ -18,7 +18,7 @@ use crate::{
 
 /// Counts what the proxy tells.
 pub(super) struct OfRequests {
-    providers: HashMap<ProviderName, ProxyMetrics>,
+    providers: BTreeMap<ProviderName, ProxyMetrics>,
     unrouted: ProxyMetrics,
     in_flight: Gauge,
 }
@@ -26,7 +26,7 @@ pub(super) struct OfRequests {
 /// Counts what the token room tells.
 #[derive(Debug)]
 pub(super) struct OfTokens {
-    providers: HashMap<ProviderName, TokenMetrics>,
+    providers: BTreeMap<ProviderName, TokenMetrics>,
     spool_files: Gauge,
     store_errors: Counter,
 }

@@ -1,21 +1,20 @@
 //! The sidecar: the core with its listeners, from start to drained.
 //!
 //! Start: the addresses are taken first, so that a mistake shows before anything is touched; then the
-//! store, the tokens, and last the doors are opened. End: the doors are closed first, then what is
-//! inside is let out, up to [`DRAIN_LIMIT`], then the store is closed.
+//! store, the tokens, and last the doors are opened. End: the app's door is closed first, then what is
+//! inside is let out, up to [`DRAIN_LIMIT`](super::DRAIN_LIMIT), then the store is closed. The admin
+//! listener goes last, so that probes hear of the drain.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tower::ServiceExt;
 
-use super::{Core, DRAIN_LIMIT, Role, StartError, local_calls::FromTokens, observer, readiness};
+use super::{
+    Core, Ending, Role, Signals, StartError, local_calls::FromTokens, observer, readiness,
+};
 use crate::{
     admin::{self, Readiness},
-    base::{
-        clock::SystemClock,
-        ids::ProviderName,
-        lifecycle::{Drained, Lifecycle},
-    },
+    base::{clock::SystemClock, ids::ProviderName, lifecycle::Lifecycle},
     config::Settings,
     http::{
         Listen,
@@ -27,10 +26,15 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
+/// How long probes and scrapes under way may take to finish when everything else has ended.
+const PROBES_LIMIT: Duration = Duration::from_millis(200);
+
 /// A running sidecar.
 #[derive(Debug)]
 pub struct Sidecar {
     core: Core,
+    /// Runs the admin listener, which outlives the drain.
+    probes: Lifecycle,
     outbound: Listen,
     admin: Listen,
 }
@@ -41,7 +45,7 @@ impl Sidecar {
     /// Starts everything; requests are answered when this returns.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::new();
-        let outbound = bind(&settings.outbound.listen, "app's")?;
+        let outbound = bind(&settings.outbound.listen, "outbound")?;
         let admin = bind(&settings.admin.listen, "admin")?;
         let metrics = Arc::new(Metrics::new(&SystemClock));
         let names: Vec<ProviderName> = settings
@@ -55,6 +59,7 @@ impl Sidecar {
             outbound: outbound.local_addr(),
             admin: admin.local_addr(),
             core,
+            probes: Lifecycle::new(),
         };
         sidecar.open_admin(admin, &metrics).await;
         sidecar.open_outbound(outbound, settings, &metrics, &names)?;
@@ -78,7 +83,7 @@ impl Sidecar {
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)
         });
-        server::serve(bound, &self.core.lifecycle, service);
+        server::serve(bound, &self.probes, service);
     }
 
     fn open_outbound(
@@ -125,27 +130,25 @@ impl Sidecar {
         &self.core.lifecycle
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains.
-    pub async fn run_until_signal(self) -> Result<(), StartError> {
-        super::signalled().await?;
-        self.drain().await;
-        Ok(())
+    /// Serves until the next signal, then drains.
+    pub async fn run_until_signal(self, signals: &mut Signals) -> Ending {
+        signals.next().await;
+        self.drain(signals).await
     }
 
-    /// Takes no new requests, finishes those under way up to [`DRAIN_LIMIT`], and ends.
-    pub async fn drain(self) {
-        tracing::info!(limit_secs = DRAIN_LIMIT.as_secs(), "draining");
-        match self.core.lifecycle.drain(DRAIN_LIMIT).await {
-            Drained::Clean => tracing::info!("drained"),
-            Drained::Cut => tracing::warn!("requests were still under way at the limit; cut"),
-        }
+    /// Takes no new requests and finishes those under way, up to [`DRAIN_LIMIT`](super::DRAIN_LIMIT)
+    /// or the next signal. Probes are answered until the end.
+    pub async fn drain(self, signals: &mut Signals) -> Ending {
+        let ending = signals.drain(&self.core.lifecycle).await;
+        self.probes.drain(PROBES_LIMIT).await;
+        ending
     }
 }
 
-fn bind(listen: &Listen, what: &'static str) -> Result<Bound, StartError> {
+fn bind(listen: &Listen, side: &'static str) -> Result<Bound, StartError> {
     Bound::bind(listen).map_err(|source| StartError::Listen {
         listen: listen.clone(),
-        what,
+        side,
         source,
     })
 }

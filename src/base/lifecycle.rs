@@ -9,14 +9,16 @@
 use std::{future::Future, io, thread, time::Duration};
 
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
+
+use super::signal::Signal;
 
 /// Starts tasks and sees them to their end. Clones share the same tasks and signals.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
     tasks: TaskTracker,
-    draining: CancellationToken,
-    stopped: CancellationToken,
+    draining: Signal,
+    stopped: Signal,
 }
 
 /// How a drain ended.
@@ -41,8 +43,7 @@ impl Lifecycle {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        self.tasks
-            .spawn(self.stopped.clone().run_until_cancelled_owned(task))
+        self.tasks.spawn(self.stopped.until(task))
     }
 
     /// Runs `task` until it ends or the drain begins, whichever is first; for loops that wait for
@@ -51,7 +52,7 @@ impl Lifecycle {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        drop(self.spawn(self.draining.clone().run_until_cancelled_owned(task)));
+        drop(self.spawn(self.draining.until(task)));
     }
 
     /// Starts a named thread for blocking work. It is not waited for: its owner ends it.
@@ -64,17 +65,17 @@ impl Lifecycle {
 
     /// Resolves when no new work should be taken.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static {
-        self.draining.clone().cancelled_owned()
+        self.draining.wait()
     }
 
     /// Whether no new work should be taken.
     pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
+        self.draining.is_raised()
     }
 
     /// Resolves when unfinished work is dropped.
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
-        self.stopped.clone().cancelled_owned()
+        self.stopped.wait()
     }
 
     /// Runs `task` beside the work that counts: a drain does not wait for it, and drops it at its end.
@@ -84,19 +85,17 @@ impl Lifecycle {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         #[expect(clippy::disallowed_methods, reason = "the one owner of spawning")]
-        drop(tokio::spawn(
-            self.stopped.clone().run_until_cancelled_owned(task),
-        ));
+        drop(tokio::spawn(self.stopped.until(task)));
     }
 
     /// Drops every task where it waits, at once and for good: what a crash does, for tests.
     pub fn stop(&self) {
-        self.stopped.cancel();
+        self.stopped.raise();
     }
 
     /// Tells everyone to take no new work.
     pub fn begin_drain(&self) {
-        self.draining.cancel();
+        self.draining.raise();
     }
 
     /// Drains: no new work, at most `limit` for the old, then the stop signal.
@@ -107,7 +106,7 @@ impl Lifecycle {
             Ok(()) => Drained::Clean,
             Err(_) => Drained::Cut,
         };
-        self.stopped.cancel();
+        self.stopped.raise();
         outcome
     }
 }

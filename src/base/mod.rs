@@ -15,3 +15,4 @@ pub mod ids;
 pub mod lifecycle;
 pub mod random;
 pub mod secret;
+mod signal;

@@ -12,13 +12,26 @@ pub(super) fn run(context: &Context<'_>, out: &mut dyn Write) -> Outcome {
         Ok(loaded) => loaded,
         Err(problems) if context.global.json => {
             write_json(out, &problems)?;
-            return Err(Error::Configuration(problems));
+            return Err(Error::Told);
         }
         Err(problems) => return Err(Error::Configuration(problems)),
     };
     let file = loaded.file.as_ref().map(|file| file.display().to_string());
+    let names: Vec<_> = loaded
+        .settings
+        .providers
+        .iter()
+        .map(|provider| provider.name().to_string())
+        .collect();
     if context.global.json {
-        let answer = json!({ "file": file, "problems": [], "warnings": loaded.warnings });
+        let answer = json!({
+            "file": file,
+            "problems": [],
+            "warnings": loaded.warnings,
+            "outbound": loaded.settings.outbound.listen.to_string(),
+            "admin": loaded.settings.admin.listen.to_string(),
+            "providers": names,
+        });
         return write_json(out, &answer);
     }
     let mut text = match file {
@@ -28,12 +41,6 @@ pub(super) fn run(context: &Context<'_>, out: &mut dyn Write) -> Outcome {
     for warning in &loaded.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
-    let names: Vec<_> = loaded
-        .settings
-        .providers
-        .iter()
-        .map(|provider| provider.name().to_string())
-        .collect();
     text.push_str(&format!(
         "Outbound on {}, admin on {}; providers: {}.\n",
         loaded.settings.outbound.listen,

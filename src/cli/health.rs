@@ -3,8 +3,9 @@
 use std::{io::Write, time::Duration};
 
 use clap::Args;
+use serde_json::{Value, json};
 
-use super::{Context, Error, Outcome, block_on, write};
+use super::{Context, Error, Outcome, block_on, write, write_json};
 use crate::http::Listen;
 
 /// How long a probe waits; Kubernetes gives it one second by default.
@@ -24,7 +25,15 @@ pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write)
     let listen = &loaded.settings.admin.listen;
     let path = if options.live { "/livez" } else { "/readyz" };
     let (status, body) = block_on(ask(listen, path))??;
-    write(out, &format!("{}\n", body.trim_end()))?;
+    if context.global.json {
+        let plain = || json!({ "status": body.trim_end() });
+        write_json(
+            out,
+            &serde_json::from_str(&body).unwrap_or_else(|_| plain()),
+        )?;
+    } else {
+        write(out, &as_text(&body))?;
+    }
     if status.is_success() {
         return Ok(());
     }
@@ -33,13 +42,35 @@ pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write)
     )))
 }
 
+/// One line for the whole, and one for each component that is not well.
+fn as_text(body: &str) -> String {
+    let Ok(report) = serde_json::from_str::<Value>(body) else {
+        return format!("{}\n", body.trim_end());
+    };
+    let text = |value: &Value, field| {
+        let text = value.get(field).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let mut lines = format!("{}\n", text(&report, "status"));
+    let components = report.get("components").and_then(Value::as_object);
+    for (name, component) in components.into_iter().flatten() {
+        let (status, reason) = (text(component, "status"), text(component, "reason"));
+        if !reason.is_empty() {
+            lines.push_str(&format!("  {name} is {status}: {reason}\n"));
+        }
+    }
+    lines
+}
+
 async fn ask(listen: &Listen, path: &str) -> Result<(http::StatusCode, String), Error> {
     let failed = |error: reqwest::Error| {
-        let error = error.without_url();
-        let why = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        let mut root: &dyn std::error::Error = &error;
+        while let Some(cause) = root.source() {
+            root = cause;
+        }
         Error::Failed(format!(
-            "no answer from the sidecar at {listen} ({error}{})",
-            why.unwrap_or_default()
+            "no answer from the sidecar at {listen} ({root}): does it run, and with the same \
+             configuration?"
         ))
     };
     let builder = reqwest::Client::builder().no_proxy().timeout(TIMEOUT);

@@ -3,7 +3,7 @@
 //! 1. Exit codes: 0 done; 1 it failed, and the message says what to do; 2 the configuration or the
 //!    command line is wrong.
 //! 2. Answers go to standard output, everything else to standard error. Tables for people, `--json`
-//!    for programs.
+//!    for programs: then an error is one JSON object on standard error.
 //! 3. A command is one file, and takes what it writes to as an argument, so that tests can read it.
 
 use std::{
@@ -13,9 +13,10 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::{Value, json};
 
 use crate::{
-    app::{self, StartError},
+    app::{self, Ending, StartError},
     config::{self, Environment, Loaded, Problems},
 };
 
@@ -25,9 +26,13 @@ mod demo;
 mod health;
 pub mod import;
 mod keygen;
+mod known;
 mod run;
 mod sandbox;
 mod table;
+
+/// Under which the options that every command understands are listed.
+const GLOBAL: &str = "Global options";
 
 /// Your app says who; Daypass brings the pass.
 ///
@@ -46,19 +51,24 @@ struct Cli {
 #[derive(Clone, Debug, Args)]
 struct Global {
     /// The configuration file [default: ./daypass.toml, then /etc/daypass/daypass.toml]
-    #[arg(long, short, global = true, value_name = "FILE")]
+    #[arg(long, short, global = true, value_name = "FILE", help_heading = GLOBAL)]
     config: Option<PathBuf>,
-    /// Set one configuration key, as in `--set outbound.listen=127.0.0.1:8420`; may be repeated
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    /// Set one configuration key, over file and environment: `--set outbound.listen=127.0.0.1:8420`;
+    /// may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_and_value, help_heading = GLOBAL)]
     set: Vec<(String, String)>,
-    /// Answer in JSON
-    #[arg(long, global = true)]
+    /// Answer in JSON, errors too
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the sidecar
+    ///
+    /// SIGTERM and SIGINT drain: no new requests, those under way have 25 seconds. A second signal
+    /// ends it at once. Without a configuration it starts on SQLite in the working directory, and
+    /// makes a key file beside the database.
     Run,
     /// Try it all without any account: sandbox, sidecar and connected users in one process
     Demo(demo::Options),
@@ -67,6 +77,9 @@ enum Command {
     /// Check the configuration: every problem at once
     Check,
     /// Make an encryption key
+    ///
+    /// Put it into a file that only Daypass can read, and name it in the configuration:
+    /// `[encryption] active = "k1"`, `[[encryption.keys]] id = "k1"`, `file = "/path/to/key"`.
     Keygen,
     /// Look at, import, renew and revoke connections
     #[command(subcommand)]
@@ -82,6 +95,12 @@ enum Error {
     /// The configuration is wrong.
     #[error("{0}")]
     Configuration(Problems),
+    /// The command line asks for what there is not.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration is wrong, and the answer has said so.
+    #[error("the configuration is wrong")]
+    Told,
     /// Something could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -118,11 +137,9 @@ pub fn main() -> ExitCode {
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _unheard = explain(&error);
-            match error {
-                Error::Configuration(_) => ExitCode::from(2),
-                _ => ExitCode::FAILURE,
-            }
+            // Whoever closed standard error does not want to hear it.
+            let _unheard = explain(&error, cli.global.json);
+            error.exit_code()
         }
     }
 }
@@ -136,8 +153,8 @@ fn dispatch(cli: &Cli) -> Outcome {
     let mut out = io::stdout().lock();
     match &cli.command {
         Command::Run => run::run(&context),
-        Command::Demo(options) => demo::run(options, &mut out),
-        Command::Sandbox(options) => sandbox::run(options, &mut out),
+        Command::Demo(options) => demo::run(options, &context, &mut out),
+        Command::Sandbox(options) => sandbox::run(options, &context, &mut out),
         Command::Check => check::run(&context, &mut out),
         Command::Keygen => keygen::run(&context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
@@ -163,16 +180,63 @@ impl Context<'_> {
     fn loaded(&self) -> Result<Loaded, Error> {
         self.load().map_err(Error::Configuration)
     }
+
+    /// Refuses options that would be passed over in silence.
+    fn has_its_own_configuration(&self, command: &str) -> Outcome {
+        if self.global.config.is_none() && self.global.set.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "`daypass {command}` brings its own configuration: leave out --config and --set, and see \
+             `daypass {command} --help` for what it can be told"
+        )))
+    }
 }
 
-/// Prints an error and what caused it, one line each.
-fn explain(error: &dyn std::error::Error) -> io::Result<()> {
+// === impl Error ===
+
+impl Error {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Configuration(_) | Self::Usage(_) | Self::Told => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        causes
+    }
+
+    fn as_json(&self) -> Value {
+        match self {
+            Self::Configuration(problems) => json!({
+                "error": "the configuration is wrong",
+                "problems": problems.problems,
+                "warnings": problems.warnings,
+            }),
+            _ => json!({ "error": self.to_string(), "causes": self.causes() }),
+        }
+    }
+}
+
+/// Prints an error and what caused it: one line each, or one JSON object.
+fn explain(error: &Error, json: bool) -> io::Result<()> {
     let mut err = io::stderr().lock();
+    if matches!(error, Error::Told) {
+        return Ok(());
+    }
+    if json {
+        return writeln!(err, "{:#}", error.as_json());
+    }
     writeln!(err, "daypass: {error}")?;
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        writeln!(err, "  because: {error}")?;
-        cause = error.source();
+    for cause in error.causes() {
+        writeln!(err, "  because: {cause}")?;
     }
     Ok(())
 }
@@ -184,6 +248,16 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Error> {
         source,
     })?;
     Ok(runtime.block_on(work))
+}
+
+/// What the end of a serving command amounts to.
+fn ended(ending: Ending) -> Outcome {
+    match ending {
+        Ending::Drained => Ok(()),
+        Ending::Cut => Err(Error::Failed(
+            "stopped at once by a second signal: requests under way were cut".to_owned(),
+        )),
+    }
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -1,7 +1,10 @@
 //! `daypass run`: the sidecar, until it is told to stop.
 
-use super::{Context, Outcome, block_on};
-use crate::{app::Sidecar, telemetry::log};
+use super::{Context, Outcome, block_on, ended};
+use crate::{
+    app::{Sidecar, Signals},
+    telemetry::log,
+};
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub(super) fn run(context: &Context<'_>) -> Outcome {
@@ -15,12 +18,14 @@ pub(super) fn run(context: &Context<'_>) -> Outcome {
         tracing::warn!("{warning}");
     }
     block_on(async move {
-        let sidecar = Sidecar::start(&loaded.settings).await?;
+        let mut signals = Signals::new()?;
+        let Some(started) = signals.unless(Sidecar::start(&loaded.settings)).await else {
+            return Ok(());
+        };
+        let sidecar = started?;
         let tokens = sidecar.core().tokens.clone();
-        loaded
-            .secrets
-            .watch(sidecar.lifecycle(), move || tokens.credentials_changed());
-        sidecar.run_until_signal().await?;
-        Ok(())
+        let changed = move || tokens.credentials_changed();
+        loaded.secrets.watch(sidecar.lifecycle(), changed);
+        ended(sidecar.run_until_signal(&mut signals).await)
     })?
 }

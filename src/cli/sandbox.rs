@@ -4,9 +4,11 @@ use std::{io::Write, sync::Arc};
 
 use clap::Args;
 
-use super::{Error, Outcome, block_on, write};
+use serde_json::json;
+
+use super::{Context, Error, Outcome, block_on, ended, write, write_json};
 use crate::{
-    app,
+    app::Signals,
     base::{clock::SystemClock, lifecycle::Lifecycle, random::OsRandom},
     sandbox::{self, Sandbox},
 };
@@ -26,8 +28,10 @@ pub(super) struct Options {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub(super) fn run(options: &Options, out: &mut dyn Write) -> Outcome {
+pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write) -> Outcome {
+    context.has_its_own_configuration("sandbox")?;
     block_on(async {
+        let mut signals = Signals::new()?;
         let lifecycle = Lifecycle::new();
         let sandbox = start(
             sandbox::Options {
@@ -39,10 +43,14 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Outcome {
             &lifecycle,
         )
         .await?;
-        write(out, &welcome(&sandbox))?;
-        app::signalled().await.map_err(Error::from)?;
-        lifecycle.drain(app::DRAIN_LIMIT).await;
-        Ok(())
+        if context.global.json {
+            let (calcom, calendly) = (sandbox.calcom_url(), sandbox.calendly_url());
+            write_json(out, &json!({ "calcom": calcom, "calendly": calendly }))?;
+        } else {
+            write(out, &welcome(&sandbox))?;
+        }
+        signals.next().await;
+        ended(signals.drain(&lifecycle).await)
     })?
 }
 

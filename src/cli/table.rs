@@ -11,3 +11,11 @@ pub(super) fn with_head(head: &[&str]) -> Table {
         .set_header(head);
     table
 }
+
+/// The lines of `table`, without the blanks that fill them up.
+pub(super) fn text(table: &Table) -> String {
+    table
+        .lines()
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end()))
+        .collect()
+}

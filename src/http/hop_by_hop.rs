@@ -8,33 +8,34 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-/// `Keep-Alive`.
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-/// What some clients say to a proxy instead of `Connection`.
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-const ALWAYS: [HeaderName; 9] = [
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::UPGRADE,
-    header::TRANSFER_ENCODING,
-    header::EXPECT,
-    HeaderName::from_static("http2-settings"),
+/// Names of the fields that always end here.
+const ALWAYS: [&str; 9] = [
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "upgrade",
+    "transfer-encoding",
+    "expect",
+    "http2-settings",
 ];
 
 /// Fields that a peer may name in `Connection` without effect: removing them would change what the
 /// message means rather than how it travels.
 const NEVER: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE];
 
-/// Removes every hop-by-hop field of `headers`.
-pub fn strip(headers: &mut HeaderMap) {
+/// Removes every hop-by-hop field of `headers`, and what `also` says.
+///
+/// Looks at each field once instead of asking for every name: few of the names are ever there, and
+/// asking costs a hash each.
+pub fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     if headers.contains_key(header::CONNECTION) {
         strip_named(headers);
     }
-    for name in &ALWAYS {
+    let ends_here = |name: &&HeaderName| ALWAYS.contains(&name.as_str()) || also(name);
+    let ending: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
+    for name in ending {
         headers.remove(name);
     }
 }
@@ -44,7 +45,10 @@ fn strip_named(headers: &mut HeaderMap) {
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        // What nearly every `Connection` says names no field that would be left in the end.
+        .filter(|name| !matches!(*name, b"close" | b"keep-alive"))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !NEVER.contains(name))
         .collect();
     for name in named {
@@ -82,7 +86,7 @@ mod tests {
             ("expect", "100-continue"),
             ("trailer", "x-sum"),
         ]);
-        strip(&mut headers);
+        strip(&mut headers, |_| false);
         assert_eq!(headers, map(&[("x-public", "2"), ("trailer", "x-sum")]));
     }
 
@@ -93,14 +97,21 @@ mod tests {
             ("host", "a"),
             ("content-length", "3"),
         ]);
-        strip(&mut headers);
+        strip(&mut headers, |_| false);
         assert_eq!(headers, map(&[("host", "a"), ("content-length", "3")]));
+    }
+
+    #[test]
+    fn what_the_caller_of_this_names_goes_in_the_same_pass() {
+        let mut headers = map(&[("x", "1"), ("y", "2"), ("x", "3"), ("te", "trailers")]);
+        strip(&mut headers, |name| name.as_str() == "x");
+        assert_eq!(headers, map(&[("y", "2")]));
     }
 
     #[test]
     fn a_malformed_connection_header_is_still_removed() {
         let mut headers = map(&[("connection", ",, bad name,"), ("x", "1")]);
-        strip(&mut headers);
+        strip(&mut headers, |_| false);
         assert_eq!(headers, map(&[("x", "1")]));
     }
 }

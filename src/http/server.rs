@@ -13,7 +13,7 @@ use std::{
     net::SocketAddr,
     os::unix::{fs::PermissionsExt, net as std_unix},
     path::{Path, PathBuf},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -247,26 +247,25 @@ fn connection<I, S, B>(
 {
     let requests = Requests::default();
     let io = TokioIo::new(Guard::new(stream, requests.clone()));
-    let serving = builder
-        .serve_connection(io, Counted { service, requests })
-        .into_owned();
-    let (draining, stopped) = (lifecycle.draining(), lifecycle.stopped());
+    // Boxed, because each task around it would keep room for it twice: once as what it was given, once
+    // as what it runs.
+    let mut serving = Box::pin(
+        builder
+            .serve_connection(io, Counted { service, requests })
+            .into_owned(),
+    );
+    let draining = lifecycle.draining();
     drop(lifecycle.spawn(async move {
-        let mut serving = pin!(serving);
-        let mut stopped = pin!(stopped);
         let ended = tokio::select! {
+            biased;
             ended = serving.as_mut() => Some(ended),
             () = draining => None,
-            () = &mut stopped => return,
         };
         let ended = if let Some(ended) = ended {
             ended
         } else {
             serving.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = serving => ended,
-                () = stopped => return,
-            }
+            serving.await
         };
         if let Err(error) = ended {
             tracing::debug!(error = %error, "a caller's connection broke");

@@ -1,10 +1,14 @@
 //! The one TLS configuration that every outgoing connection shares: providers, stores, the app.
 //!
 //! 1. Trusted are the platform's roots (or the compiled-in Mozilla roots where the image has none)
-//!    and, in addition, the certificates of the configured CA file.
+//!    and, in addition, the certificates of the configured CA file. The platform's are read once.
 //! 2. TLS 1.2 and 1.3; certificate and host name are always verified.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -68,17 +72,27 @@ pub fn client_config(ca_file: Option<&Path>, alpn: Alpn) -> Result<ClientConfig,
     Ok(config)
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
+fn roots(ca_file: Option<&Path>) -> Result<Arc<RootCertStore>, Error> {
+    // Reading and parsing some 140 certificates takes longer than all the rest of a start, and each
+    // outgoing side asks for them.
+    static PLATFORM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let platform = PLATFORM.get_or_init(|| Arc::new(platform_roots()));
+    let Some(path) = ca_file else {
+        return Ok(Arc::clone(platform));
+    };
+    let mut roots = RootCertStore::clone(platform);
+    add_file(&mut roots, path)?;
+    Ok(Arc::new(roots))
+}
+
+fn platform_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let (added, _) =
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    if let Some(path) = ca_file {
-        add_file(&mut roots, path)?;
-    }
-    Ok(roots)
+    roots
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {

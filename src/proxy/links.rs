@@ -14,7 +14,6 @@
 //! * Order: right outside strip; inside route, which knows how the caller addressed us.
 
 use std::{
-    fmt::Write as _,
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -31,6 +30,7 @@ use tower::{BoxError, Layer, Service};
 
 use super::route::{Caller, Routed};
 use crate::{
+    base::ids::ProviderName,
     http::body::{Body, Read},
     provider::ApiBase,
 };
@@ -62,8 +62,9 @@ pub(super) struct Links<S> {
 #[derive(Clone, Debug)]
 struct Rewrite {
     base: ApiBase,
-    /// `http://host/provider`, or `/provider`.
-    here: String,
+    provider: ProviderName,
+    /// What the caller calls us, if it said.
+    host: Option<Authority>,
     pages: bool,
 }
 
@@ -178,7 +179,8 @@ impl Rewrite {
         let provider = &routed.upstream.provider;
         Some(Self {
             base: provider.api_base().clone(),
-            here: here(host.as_ref(), provider.name().as_str()),
+            provider: provider.name().clone(),
+            host: host.clone(),
             pages: provider.has_absolute_page_links() && routed.request.method() == Method::GET,
         })
     }
@@ -196,7 +198,15 @@ impl Rewrite {
             path.strip_prefix(self.base.prefix()).filter(|_| same)?
         };
         let whole = rest.is_empty() || rest.starts_with(['/', '?', '#']);
-        whole.then(|| format!("{}{rest}", self.here))
+        whole.then(|| format!("{}{rest}", self.here()))
+    }
+
+    /// `http://host/provider`, or `/provider`. Made when it is needed: few answers have links.
+    fn here(&self) -> String {
+        match &self.host {
+            Some(host) => format!("http://{host}/{}", self.provider),
+            None => format!("/{}", self.provider),
+        }
     }
 
     fn location(&self, headers: &mut HeaderMap) {
@@ -265,16 +275,6 @@ impl Rewrite {
     }
 }
 
-fn here(host: Option<&Authority>, provider: &str) -> String {
-    let mut here = String::new();
-    if let Some(host) = host {
-        let _never = write!(here, "http://{host}");
-    }
-    here.push('/');
-    here.push_str(provider);
-    here
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -284,7 +284,8 @@ mod tests {
     fn rewrite(base: &str) -> Rewrite {
         Rewrite {
             base: ApiBase::parse(base).unwrap(),
-            here: here(Some(&"127.0.0.1:7420".parse().unwrap()), "calendly"),
+            provider: ProviderName::parse("calendly").unwrap(),
+            host: Some("127.0.0.1:7420".parse().unwrap()),
             pages: true,
         }
     }

@@ -70,20 +70,37 @@ pub(crate) async fn answer<E: Emulator>(
     if request.uri().path().starts_with("/_sandbox") {
         return Ok(infallible(router.oneshot(request).await));
     }
+    if emulator.kind_of(request.uri().path()) != Kind::Token {
+        return handle(&*emulator, router, request).await;
+    }
+    // A token call that has arrived runs to its end, and into the log, whoever hangs up.
+    let lifecycle = emulator.stage().lifecycle.clone();
+    let task = lifecycle.spawn(async move { handle(&*emulator, router, request).await });
+    match task.await {
+        Ok(Some(handled)) => handled,
+        Ok(None) | Err(_) => Err(Vanished),
+    }
+}
+
+async fn handle<E: Emulator>(
+    emulator: &E,
+    router: Router,
+    request: Request<Body>,
+) -> Result<Response, Vanished> {
     let stage = emulator.stage();
     let seq = stage.log.arrive();
-    let seen = Seen::new(&*emulator, &request);
+    let seen = Seen::new(emulator, &request);
     let usage = emulator
         .bucket(&seen)
         .and_then(|(bucket, limit)| stage.spend(&bucket, limit));
     let early = if usage.is_some_and(|usage| usage.exceeded) {
         Some(emulator.too_many())
     } else {
-        misbehave(&*emulator, &seen).await
+        misbehave(emulator, &seen).await
     };
     let mut response = match early {
         Some(response) => response,
-        None => run(stage, seen.kind, router, request).await,
+        None => infallible(router.oneshot(request).await),
     };
     emulator.finish(&seen, usage, &mut response);
     date(stage, &mut response);
@@ -174,17 +191,6 @@ async fn hang(stage: &Stage) -> Response {
         () = pending::<()>() => {}
     }
     withheld()
-}
-
-async fn run(stage: &Stage, kind: Kind, router: Router, request: Request<Body>) -> Response {
-    if kind != Kind::Token {
-        return infallible(router.oneshot(request).await);
-    }
-    let task = stage.lifecycle.spawn(router.oneshot(request));
-    match task.await {
-        Ok(Some(answered)) => infallible(answered),
-        Ok(None) | Err(_) => wire::edge_page(StatusCode::INTERNAL_SERVER_ERROR),
-    }
 }
 
 fn infallible(answered: Result<Response, std::convert::Infallible>) -> Response {

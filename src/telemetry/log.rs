@@ -14,7 +14,7 @@ use tracing::{
 };
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt::MakeWriter};
 
-use super::{Config, LogFormat};
+use super::{Config, LogFormat, fields::PlainFields, panics};
 
 /// Libraries whose `debug` drowns everybody else's.
 const NOISY: [&str; 8] = [
@@ -40,10 +40,12 @@ pub enum Error {
     Twice(#[source] SetGlobalDefaultError),
 }
 
-/// Sends the log of this process to standard error.
+/// Sends the log of this process to standard error, panics included.
 pub fn init(config: &Config) -> Result<(), Error> {
     let dispatch = dispatch(config, io::stderr, io::stderr().is_terminal())?;
-    set_global_default(dispatch).map_err(Error::Twice)
+    set_global_default(dispatch).map_err(Error::Twice)?;
+    panics::log_them();
+    Ok(())
 }
 
 /// A subscriber that writes to `writer`.
@@ -53,6 +55,9 @@ where
 {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(&config.log)?)
+        // A line that nobody reads any more (`daypass run 2>&1 | head`) would be answered with
+        // `eprintln!`, which panics on a closed pipe.
+        .log_internal_errors(false)
         .with_writer(writer);
     Ok(match config.log_format {
         LogFormat::Json => Dispatch::new(
@@ -64,7 +69,7 @@ where
         ),
         // Left alone on a terminal, the library respects `NO_COLOR`.
         LogFormat::Text if terminal => Dispatch::new(builder.finish()),
-        LogFormat::Text => Dispatch::new(builder.with_ansi(false).finish()),
+        LogFormat::Text => Dispatch::new(builder.with_ansi(false).fmt_fields(PlainFields).finish()),
     })
 }
 
@@ -88,7 +93,10 @@ fn filter(directives: &str) -> Result<EnvFilter, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, sync::Arc};
+    use std::{
+        io::{Error, Write},
+        sync::Arc,
+    };
 
     use parking_lot::Mutex;
     use tracing::{debug, dispatcher::with_default, info, warn};
@@ -146,6 +154,41 @@ mod tests {
     }
 
     #[test]
+    fn plain_fields_are_written_as_the_library_writes_them() {
+        let speak = || {
+            let broken = Error::other("it\u{1b}[31m broke");
+            info!(
+                user = "u 1",
+                quoted = "a\"b\\c\n\u{1b}[31m\u{9b}\u{e9}",
+                none = None::<&str>,
+                status = 200_u64,
+                below = -1_i64,
+                part = 0.5_f64,
+                replayed = false,
+                method = %"GET",
+                debugged = ?"x",
+                error = &broken as &dyn std::error::Error,
+                "a \u{1b}[31m message"
+            );
+            info!(message = "text", only = 1_u64);
+        };
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let theirs = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        with_default(&Dispatch::new(theirs), speak);
+        let theirs = String::from_utf8(memory.0.lock().clone()).unwrap();
+        let without_time = |text: &str| -> Vec<String> {
+            let line = |line: &str| line.split_once(' ').unwrap().1.to_owned();
+            text.lines().map(line).collect()
+        };
+        let ours = logged("info", LogFormat::Text, speak);
+        assert_eq!(without_time(&ours), without_time(&theirs));
+    }
+
+    #[test]
     fn libraries_are_held_to_warnings_unless_they_are_named() {
         let speak = || {
             debug!(target: "hyper_util::client", "chatter");
@@ -166,5 +209,27 @@ mod tests {
             || warn!(target: "hyper", "trouble"),
         );
         assert_eq!(text, "");
+    }
+
+    #[test]
+    fn panics_are_logged_without_what_they_may_have_held() {
+        let text = logged("info", LogFormat::Text, || {
+            let usual = std::panic::take_hook();
+            panics::log_them();
+            let caught = [
+                std::panic::catch_unwind(|| panic!("the sky fell")),
+                std::panic::catch_unwind(|| panic!("the token is {}", "s3cret")),
+            ];
+            std::panic::set_hook(usual);
+            assert!(caught.iter().all(Result::is_err));
+        });
+        assert!(
+            text.contains("the sky fell") && text.contains("log.rs"),
+            "{text}"
+        );
+        assert!(
+            text.matches("panicked").count() == 2 && !text.contains("s3cret"),
+            "{text}"
+        );
     }
 }

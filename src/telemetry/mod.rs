@@ -1,14 +1,17 @@
 //! What operators see: the log, the metrics, and the names of their fields.
 //!
 //! * [`log`]: the subscriber: which lines are written, and how they look.
-//! * [`field`]: the names of the fields of log lines.
+//! * [`field`]: the names of the fields of log lines; `fields`: how they are written.
 //! * [`metrics`]: what is counted and measured.
+//! * [`panics`]: bugs, as log lines.
 
 use url::Url;
 
 pub mod field;
+mod fields;
 pub mod log;
 pub mod metrics;
+pub mod panics;
 
 /// `[telemetry]`.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Outcome, with_core};
 use crate::{
@@ -23,15 +23,18 @@ use crate::{
     cli::{
         Error,
         import::{self, Entry, Expiry, ImportRow, LineProblem, Rows},
-        watched, write, write_json,
+        known, watched, write, write_json,
     },
-    config::Loaded,
+    config::{Loaded, Settings},
     store::Saved,
     token::{Grant, GrantTokens},
 };
 
 /// How many connections are written in one transaction.
 const BATCH: usize = 500;
+
+/// How many bad lines are told one by one. A file of a million of them is not worth a gigabyte.
+const MAX_TOLD: usize = 1000;
 
 /// What to import, and how.
 #[derive(Debug, Args)]
@@ -48,6 +51,9 @@ pub(in crate::cli) struct Options {
     /// Import lines that were imported before, too: their tokens replace what was renewed since
     #[arg(long)]
     replace: bool,
+    /// Only read: say what is wrong with which line, and import nothing
+    #[arg(long, conflicts_with = "replace")]
+    dry_run: bool,
 }
 
 /// How the input is written.
@@ -66,6 +72,10 @@ struct Counts {
     replaced: usize,
     unchanged: usize,
     skipped: usize,
+    /// Good lines of a dry run.
+    good: usize,
+    bad: usize,
+    /// The first of them.
     problems: Vec<LineProblem>,
 }
 
@@ -76,6 +86,9 @@ pub(in crate::cli) fn run(
     json: bool,
     out: &mut dyn Write,
 ) -> Outcome {
+    if let Some(provider) = &options.provider {
+        known::provider(provider, &loaded.settings)?;
+    }
     let (input, bar) = open(options)?;
     let rows = Rows::new(
         bar.wrap_read(input),
@@ -88,18 +101,34 @@ pub(in crate::cli) fn run(
             provider: options.provider.clone(),
         },
     );
-    let counts = with_core(&loaded.settings, async |core| {
-        import_all(core, rows, options.replace, &bar).await
-    })?;
+    let counts = if options.dry_run {
+        Ok(only_read(rows, &loaded.settings))
+    } else {
+        with_core(&loaded.settings, async |core| {
+            import_all(core, &loaded.settings, rows, options.replace, &bar).await
+        })
+    };
     bar.finish_and_clear();
-    report(&counts, json, out)?;
-    match counts.problems.len() {
+    let counts = counts?;
+    report(&counts, options, json, out)?;
+    match counts.bad {
         0 => Ok(()),
         bad => Err(Error::Failed(format!(
-            "{bad} of the lines could not be imported; mend them and import the file again: what \
-             is in already stays as it is"
+            "{bad} of the lines cannot be imported; mend them and import the file again: what is in \
+             already stays as it is"
         ))),
     }
+}
+
+/// What an import would find, without opening the store.
+fn only_read<R: Read>(rows: Rows<R>, settings: &Settings) -> Counts {
+    let mut counts = Counts::default();
+    for entry in rows {
+        if counts.sort(entry, settings).is_some() {
+            counts.good += 1;
+        }
+    }
+    counts
 }
 
 fn open(options: &Options) -> Result<(Box<dyn Read>, ProgressBar), Error> {
@@ -130,6 +159,7 @@ fn open(options: &Options) -> Result<(Box<dyn Read>, ProgressBar), Error> {
 
 async fn import_all<R: Read>(
     core: &Core,
+    settings: &Settings,
     rows: Rows<R>,
     replace: bool,
     bar: &ProgressBar,
@@ -137,13 +167,8 @@ async fn import_all<R: Read>(
     let mut counts = Counts::default();
     let mut batch = Vec::with_capacity(BATCH);
     for entry in rows {
-        match entry {
-            Ok(Entry::Row(row)) if !knows(core, &row.provider) => {
-                counts.problems.push(unknown_provider(core, &row));
-            }
-            Ok(Entry::Row(row)) => batch.push(grant(row, replace, core.clock.now())),
-            Ok(Entry::Skipped { .. }) => counts.skipped += 1,
-            Err(problem) => counts.problems.push(problem),
+        if let Some(row) = counts.sort(entry, settings) {
+            batch.push(grant(row, replace, core.clock.now()));
         }
         if batch.len() == BATCH {
             flush(core, &mut batch, &mut counts, bar).await?;
@@ -170,26 +195,6 @@ async fn flush(
     let done = counts.created + counts.replaced + counts.unchanged;
     bar.set_message(format!("{done} connections"));
     Ok(())
-}
-
-fn knows(core: &Core, provider: &ProviderName) -> bool {
-    core.providers.iter().any(|known| known.name() == provider)
-}
-
-fn unknown_provider(core: &Core, row: &ImportRow) -> LineProblem {
-    let names: Vec<_> = core
-        .providers
-        .iter()
-        .map(|known| known.name().as_str())
-        .collect();
-    LineProblem {
-        line: row.line,
-        reason: format!(
-            "no provider is called {}; there are: {}",
-            row.provider,
-            names.join(", ")
-        ),
-    }
 }
 
 fn grant(row: ImportRow, replace: bool, now: Timestamp) -> Grant {
@@ -227,34 +232,90 @@ fn grant(row: ImportRow, replace: bool, now: Timestamp) -> Grant {
     }
 }
 
-fn report(counts: &Counts, json: bool, out: &mut dyn Write) -> Outcome {
-    if json {
-        let problems: Vec<_> = counts
-            .problems
-            .iter()
-            .map(|problem| json!({ "line": problem.line, "reason": problem.reason }))
-            .collect();
-        return write_json(
-            out,
-            &json!({
-                "created": counts.created,
-                "replaced": counts.replaced,
-                "unchanged": counts.unchanged,
-                "skipped": counts.skipped,
-                "problems": problems,
-            }),
-        );
+// === impl Counts ===
+
+impl Counts {
+    /// Counts what is not to be imported; gives back what is.
+    fn sort(
+        &mut self,
+        entry: Result<Entry, LineProblem>,
+        settings: &Settings,
+    ) -> Option<ImportRow> {
+        let problem = match entry {
+            Ok(Entry::Row(row)) if known::is_provider(&row.provider, settings) => {
+                return Some(row);
+            }
+            Ok(Entry::Row(row)) => LineProblem {
+                line: row.line,
+                reason: known::unknown(&row.provider, settings),
+            },
+            Ok(Entry::Skipped { .. }) => {
+                self.skipped += 1;
+                return None;
+            }
+            Err(problem) => problem,
+        };
+        self.bad += 1;
+        if self.problems.len() < MAX_TOLD {
+            self.problems.push(problem);
+        }
+        None
     }
-    let mut text = format!(
-        "{} created, {} replaced, {} unchanged, {} skipped (not active), {} bad.\n",
-        counts.created,
-        counts.replaced,
-        counts.unchanged,
-        counts.skipped,
-        counts.problems.len(),
-    );
+}
+
+fn report(counts: &Counts, options: &Options, json: bool, out: &mut dyn Write) -> Outcome {
+    if json {
+        return write_json(out, &as_json(counts, options));
+    }
+    let mut text = if options.dry_run {
+        format!("Nothing was imported: {} good", counts.good)
+    } else {
+        format!(
+            "{} created, {} replaced, {} unchanged",
+            counts.created, counts.replaced, counts.unchanged
+        )
+    };
+    text.push_str(&format!(
+        ", {} skipped (not active, or never connected), {} bad.\n",
+        counts.skipped, counts.bad
+    ));
     for problem in &counts.problems {
         text.push_str(&format!("  {problem}\n"));
     }
+    match counts.bad - counts.problems.len() {
+        0 => {}
+        untold => text.push_str(&format!("  and {untold} more.\n")),
+    }
     write(out, &text)
+}
+
+fn as_json(counts: &Counts, options: &Options) -> Value {
+    let problems: Vec<_> = counts
+        .problems
+        .iter()
+        .map(|problem| json!({ "line": problem.line, "reason": problem.reason }))
+        .collect();
+    let mut answer = json!({
+        "dry_run": options.dry_run,
+        "skipped": counts.skipped,
+        "bad": counts.bad,
+        "problems": problems,
+    });
+    let figures = if options.dry_run {
+        vec![("good", counts.good)]
+    } else {
+        vec![
+            ("created", counts.created),
+            ("replaced", counts.replaced),
+            ("unchanged", counts.unchanged),
+        ]
+    };
+    if let Value::Object(fields) = &mut answer {
+        fields.extend(
+            figures
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count.into())),
+        );
+    }
+    answer
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Outcome, must_exist, view, with_core};
 use crate::{
     base::{clock::Timestamp, ids::ProviderName},
-    cli::{Error, table, write, write_json},
+    cli::{Error, known, table, write, write_json},
     config::Loaded,
     store::{Connection, Filter, Status},
 };
@@ -19,13 +19,13 @@ const PAGE: usize = 500;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Options {
     /// Only those of this provider
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     provider: Option<ProviderName>,
     /// Only those whose user must connect again
     #[arg(long)]
     needs_reauth: bool,
     /// At most so many
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
     limit: usize,
 }
 
@@ -40,11 +40,18 @@ pub(in crate::cli) fn run(
     let (connections, now) = with_core(&loaded.settings, async |core| {
         Ok::<_, Error>((all(core, options).await?, core.clock.now()))
     })?;
+    if let (true, Some(provider)) = (connections.is_empty(), &options.provider) {
+        // Those of a provider that is no longer configured are listed while there are any.
+        known::provider(provider, &loaded.settings)?;
+    }
     if json {
         return write_json(out, &connections.iter().map(view).collect::<Vec<_>>());
     }
     if connections.is_empty() {
-        return write(out, "No connections.\n");
+        return write(
+            out,
+            "No connections. `daypass connections import FILE` brings some in.\n",
+        );
     }
     let mut table = table::with_head(&[
         "PROVIDER",
@@ -57,7 +64,11 @@ pub(in crate::cli) fn run(
     for connection in &connections {
         table.add_row(row(connection, now));
     }
-    write(out, &format!("{table}\n"))
+    let mut text = table::text(&table);
+    if connections.len() == options.limit {
+        text.push_str("Only so many were asked for; --limit N shows more.\n");
+    }
+    write(out, &text)
 }
 
 async fn all(core: &crate::app::Core, options: &Options) -> Result<Vec<Connection>, Error> {

@@ -17,6 +17,7 @@ use crate::{
     },
     config::{Loaded, Settings},
     store::{Backend, Connection, Status},
+    telemetry::{self, log},
 };
 
 mod import;
@@ -53,6 +54,11 @@ pub(super) struct Which {
 pub(super) fn run(command: &Command, context: &Context<'_>, out: &mut dyn Write) -> Outcome {
     let loaded = context.loaded()?;
     let json = context.global.json;
+    // Of what the rooms log, only what nobody else says: that a key file was made.
+    log::init(&telemetry::Config {
+        log: "off,daypass::app=warn".to_owned(),
+        ..loaded.settings.telemetry.clone()
+    })?;
     match command {
         Command::List(options) => list::run(options, &loaded, json, out),
         Command::Show(which) => show::run(which, &loaded, json, out),
@@ -95,8 +101,14 @@ async fn existing(core: &Core, which: &Which) -> Result<Connection, Error> {
     let key = which.key();
     match core.tokens.connection(&key).await? {
         Some(connection) => Ok(connection),
-        None => Err(Error::Failed(format!("{key} is not connected"))),
+        None => Err(not_connected(&key)),
     }
+}
+
+fn not_connected(key: &ConnectionKey) -> Error {
+    Error::Failed(format!(
+        "{key} is not connected; `daypass connections list` tells who is"
+    ))
 }
 
 /// A connection as JSON, without its tokens.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Outcome, Which, existing, must_exist, show, view, with_core};
 use crate::{
-    cli::{write, write_json},
+    cli::{known, write, write_json},
     config::Loaded,
 };
 
@@ -27,6 +27,7 @@ pub(in crate::cli) fn run(
     json: bool,
     out: &mut dyn Write,
 ) -> Outcome {
+    known::provider(&options.which.provider, &loaded.settings)?;
     must_exist(loaded)?;
     let renewed = with_core(&loaded.settings, async |core| {
         core.tokens

@@ -4,9 +4,9 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::{Outcome, Which, must_exist, with_core};
+use super::{Outcome, Which, must_exist, not_connected, with_core};
 use crate::{
-    cli::{Error, write, write_json},
+    cli::{known, write, write_json},
     config::Loaded,
     token::Revocation,
 };
@@ -24,7 +24,9 @@ pub(in crate::cli) fn run(
         Ok(core.tokens.disconnect(&key).await?)
     })?;
     let Some(revocation) = revocation else {
-        return Err(Error::Failed(format!("{key} is not connected")));
+        // One of a provider that is no longer configured can be forgotten, too.
+        known::provider(&key.provider, &loaded.settings)?;
+        return Err(not_connected(&key));
     };
     let (name, text) = match revocation {
         Revocation::Revoked => ("revoked", "its tokens are revoked"),

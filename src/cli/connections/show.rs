@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Outcome, Which, existing, must_exist, view, with_core};
 use crate::{
-    cli::{write, write_json},
+    cli::{known, write, write_json},
     config::Loaded,
 };
 
@@ -17,6 +17,7 @@ pub(in crate::cli) fn run(
     json: bool,
     out: &mut dyn Write,
 ) -> Outcome {
+    known::provider(&which.provider, &loaded.settings)?;
     must_exist(loaded)?;
     let connection = with_core(&loaded.settings, async |core| existing(core, which).await)?;
     let view = view(&connection);

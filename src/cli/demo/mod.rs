@@ -9,9 +9,9 @@ use std::{fs, io::Write, net::SocketAddr, time::Duration};
 use clap::Args;
 use tempfile::TempDir;
 
-use super::{Error, Outcome, block_on, sandbox, write};
+use super::{Context, Error, Outcome, block_on, ended, sandbox, write, write_json};
 use crate::{
-    app::{self, Sidecar},
+    app::{Sidecar, Signals},
     base::{
         clock::Timestamp,
         ids::{ConnectionKey, InvalidId, ProviderName, UserId},
@@ -25,9 +25,11 @@ use crate::{
     token::{Grant, GrantTokens},
 };
 
+mod places;
 mod play;
 mod story;
 
+use places::Places;
 use story::Story;
 
 /// How long an access token of the demo lives.
@@ -36,55 +38,74 @@ const TOKEN_LIFETIME: Duration = Duration::from_mins(1);
 /// Where the demo listens.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Where to call, in place of the provider
-    #[arg(long, default_value = "127.0.0.1:7420", value_name = "ADDRESS")]
-    listen: SocketAddr,
-    /// Where probes and metrics are
-    #[arg(long, default_value = "127.0.0.1:7422", value_name = "ADDRESS")]
-    admin: SocketAddr,
-    /// Port of the emulated Cal.com; 0 takes a free one
-    #[arg(long, default_value_t = 7430, value_name = "PORT")]
-    calcom_port: u16,
-    /// Port of the emulated Calendly; 0 takes a free one
-    #[arg(long, default_value_t = 7431, value_name = "PORT")]
-    calendly_port: u16,
+    /// Where to call, in place of the provider [default: 127.0.0.1:7420, or a free port]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where probes and metrics are [default: 127.0.0.1:7422, or a free port]
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// Port of the emulated Cal.com; 0 takes a free one [default: 7430, or a free one]
+    #[arg(long, value_name = "PORT")]
+    calcom_port: Option<u16>,
+    /// Port of the emulated Calendly; 0 takes a free one [default: 7431, or a free one]
+    #[arg(long, value_name = "PORT")]
+    calendly_port: Option<u16>,
     /// Play the story through, check that everything happens as told, and end
     #[arg(long)]
     check: bool,
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub(super) fn run(options: &Options, out: &mut dyn Write) -> Outcome {
+pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write) -> Outcome {
+    context.has_its_own_configuration("demo")?;
     let home = home()?;
+    let places = Places::choose(options);
     block_on(async {
+        let mut signals = Signals::new()?;
         let lifecycle = Lifecycle::new();
-        let ports = SandboxOptions {
-            calcom_port: options.calcom_port,
-            calendly_port: options.calendly_port,
-            ..SandboxOptions::default()
+        let Some(started) = signals.unless(start(&places, &home, &lifecycle)).await else {
+            return Ok(());
         };
-        let sandbox = sandbox::start(ports, &lifecycle).await?;
-        shorten_lives(&sandbox);
-        let users = Users::connect(&sandbox).map_err(Error::Failed)?;
-        let loaded = configure(options, &sandbox, &users, &home)?;
-        log::init(&loaded.settings.telemetry)?;
-        let sidecar = Sidecar::start(&loaded.settings).await?;
-        sidecar
-            .core()
-            .tokens
-            .save(&users.grants(sidecar.core().clock.now())?)
-            .await?;
-        let story = Story::new(&sidecar, &sandbox);
-        write(out, &story.told())?;
-        let outcome = if options.check {
-            play::through(&story, out).await
+        let (sidecar, sandbox) = started?;
+        let story = Story::new(&sidecar, &sandbox, places.taken);
+        if context.global.json {
+            write_json(out, &story.addresses())?;
         } else {
-            app::signalled().await.map_err(Error::from)
+            write(out, &story.told())?;
+        }
+        let outcome = if options.check {
+            let played = signals.unless(play::through(&story, out)).await;
+            played.unwrap_or_else(|| Err(Error::Failed("the check was interrupted".to_owned())))
+        } else {
+            signals.next().await;
+            Ok(())
         };
-        sidecar.drain().await;
-        lifecycle.drain(app::DRAIN_LIMIT).await;
-        outcome
+        let ending = sidecar.drain(&mut signals).await;
+        // The emulators have nothing to finish for anybody.
+        lifecycle.drain(Duration::ZERO).await;
+        outcome.and_then(|()| ended(ending))
     })?
+}
+
+async fn start(
+    places: &Places,
+    home: &TempDir,
+    lifecycle: &Lifecycle,
+) -> Result<(Sidecar, Sandbox), Error> {
+    let ports = SandboxOptions {
+        calcom_port: places.calcom,
+        calendly_port: places.calendly,
+        ..SandboxOptions::default()
+    };
+    let sandbox = sandbox::start(ports, lifecycle).await?;
+    shorten_lives(&sandbox);
+    let users = Users::connect(&sandbox).map_err(Error::Failed)?;
+    let loaded = configure(places, &sandbox, &users, home)?;
+    log::init(&loaded.settings.telemetry)?;
+    let sidecar = Sidecar::start(&loaded.settings).await?;
+    let core = sidecar.core();
+    core.tokens.save(&users.grants(core.clock.now())?).await?;
+    Ok((sidecar, sandbox))
 }
 
 fn home() -> Result<TempDir, Error> {
@@ -109,7 +130,7 @@ fn shorten_lives(sandbox: &Sandbox) {
 
 /// Writes the configuration that a person would, and loads it.
 fn configure(
-    options: &Options,
+    places: &Places,
     sandbox: &Sandbox,
     users: &Users,
     home: &TempDir,
@@ -139,8 +160,8 @@ auth_base = "{calendly}"
 client_id = "{calendly_id}"
 client_secret = "{calendly_secret}"
 "#,
-        listen = options.listen,
-        admin = options.admin,
+        listen = places.outbound,
+        admin = places.admin,
         database = home.path().join("daypass.db").display(),
         oauth_id = users.calcom_alice.client_id,
         oauth_secret = users.calcom_alice.client_secret,

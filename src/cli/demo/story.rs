@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::{Value, json};
+
 use crate::{app::Sidecar, sandbox::Sandbox};
 
 /// The addresses that the story takes place at.
@@ -10,6 +12,8 @@ pub(super) struct Story {
     pub(super) admin: String,
     pub(super) calcom: String,
     pub(super) calendly: String,
+    /// Usual ports that somebody else has.
+    taken: Vec<u16>,
 }
 
 /// One thing to see.
@@ -22,12 +26,37 @@ struct Step {
 // === impl Story ===
 
 impl Story {
-    pub(super) fn new(sidecar: &Sidecar, sandbox: &Sandbox) -> Self {
+    pub(super) fn new(sidecar: &Sidecar, sandbox: &Sandbox, taken: Vec<u16>) -> Self {
         Self {
             outbound: format!("http://{}", sidecar.outbound()),
             admin: format!("http://{}", sidecar.admin()),
             calcom: sandbox.calcom_url().to_owned(),
             calendly: sandbox.calendly_url().to_owned(),
+            taken,
+        }
+    }
+
+    /// The addresses and who is connected, for a program.
+    pub(super) fn addresses(&self) -> Value {
+        json!({
+            "outbound": self.outbound,
+            "admin": self.admin,
+            "calcom": self.calcom,
+            "calendly": self.calendly,
+            "users": ["alice", "bob"],
+        })
+    }
+
+    /// That other ports than usual are used, if so.
+    fn moved(&self) -> String {
+        let ports: Vec<_> = self.taken.iter().map(u16::to_string).collect();
+        match ports.as_slice() {
+            [] => String::new(),
+            [port] => format!("(Port {port} is taken here, so a free one is used.)\n"),
+            ports => format!(
+                "(Ports {} are taken here, so free ones are used.)\n",
+                ports.join(", ")
+            ),
         }
     }
 
@@ -38,14 +67,16 @@ impl Story {
             admin,
             calcom,
             calendly,
+            ..
         } = self;
+        let moved = self.moved();
         let mut text = format!(
             "
 Daypass is up, between your app and two emulated providers. Nothing here leaves this machine.
 
   your app ──▶ {outbound} ──▶ Cal.com {calcom} · Calendly {calendly}
   probes and metrics: {admin}/readyz · {admin}/metrics
-
+{moved}
 alice and bob are connected at both; bob is a managed user at Cal.com. Access tokens live for one
 minute here (really: hours). Keep this window open for the log, and try in another one:
 "
