@@ -15,7 +15,7 @@ pub(super) fn run(context: &Context<'_>) -> Outcome {
         None => tracing::info!("no configuration file: defaults and environment"),
     }
     for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.to_string().replace("\n    ", ": "));
     }
     block_on(async move {
         let mut signals = Signals::new()?;
