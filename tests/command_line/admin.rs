@@ -91,7 +91,8 @@ fn health_tells_by_its_exit_code() {
 #[test]
 fn health_finds_a_unix_socket() {
     let home = Home::new();
-    let set = ["--set", "admin.listen=unix:admin.sock"];
+    let listen = format!("admin.listen=unix:{}", home.path("admin.sock").display());
+    let set = ["--set", &listen];
     let mut sidecar = home.serve(&[
         "run",
         "--set",

@@ -1,10 +1,16 @@
 //! `run`: what it makes, what it refuses, and how it ends.
 
-use std::{fs, io::Read, net::TcpListener, os::unix::fs::PermissionsExt, process::Stdio};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    process::Stdio,
+};
 
 use crate::{
     binary::Home,
-    emulators::{Emulators, get, get_for},
+    emulators::{Emulators, get},
 };
 
 fn mode(home: &Home, name: &str) -> u32 {
@@ -81,7 +87,7 @@ fn a_drain_is_told_by_probes_and_a_second_signal_cuts_it_short() {
         let (host, path) = host.split_once('/').unwrap();
         let mut stream = std::net::TcpStream::connect(host).unwrap();
         let head = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nX-User-Id: u_d\r\n\r\n");
-        std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
         let mut first = [0; 12];
         stream.read_exact(&mut first).unwrap();
         sender.send(first).unwrap();
@@ -110,29 +116,31 @@ fn a_drain_is_told_by_probes_and_a_second_signal_cuts_it_short() {
 #[test]
 fn it_goes_on_serving_when_nobody_reads_its_log_any_more() {
     let home = Home::new();
-    let places = |port: &str| format!("outbound.listen=127.0.0.1:{port}");
-    // A port that was free a moment ago: its log, which would tell, is closed.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = port.local_addr().unwrap().port().to_string();
+    let socket = home.path("outbound.sock");
+    let listen = format!("outbound.listen=unix:{}", socket.display());
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let set = ["--set", &places(&port), "--set", "admin.listen=127.0.0.1:0"];
-    let arguments = [&["run"], &set[..]].concat();
-    let mut command = home.command(&arguments);
+    let mut command = home.command(&["run", "--set", &listen, "--set", "admin.listen=127.0.0.1:0"]);
     let mut child = command.stderr(Stdio::from(writer)).spawn().unwrap();
-    let address = format!("127.0.0.1:{port}");
-    while std::net::TcpStream::connect(&address).is_err() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended");
-        std::thread::yield_now();
-    }
     for _ in 0..3 {
-        let answer = get_for(&format!("http://{address}/calendly/users/me"), "nobody");
-        assert_eq!(answer.status, 424);
+        let mut caller = loop {
+            match UnixStream::connect(&socket) {
+                Ok(caller) => break caller,
+                Err(_) => assert!(child.try_wait().unwrap().is_none(), "it ended"),
+            }
+            std::thread::yield_now();
+        };
+        let head =
+            "GET /calendly/users/me HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        caller.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        caller.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
     let order = format!("kill -TERM {}", child.id());
-    std::process::Command::new("sh")
+    let told = std::process::Command::new("sh")
         .args(["-c", &order])
-        .status()
-        .unwrap();
+        .status();
+    assert!(told.unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
