@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Nothing here takes half as long, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A working directory.
 pub(crate) struct Home(TempDir);
@@ -169,10 +169,10 @@ impl Serving {
     pub(crate) fn printed(&self, text: &str) -> String {
         let mut all = String::new();
         while !all.contains(text) {
-            match self.out.recv_timeout(PATIENCE) {
-                Ok(line) => all.push_str(&line),
-                Err(_) => panic!("no {text:?} in\n{all}"),
-            }
+            let Ok(line) = self.out.recv_timeout(PATIENCE) else {
+                panic!("no {text:?} in\n{all}");
+            };
+            all.push_str(&line);
         }
         all
     }

@@ -22,7 +22,7 @@ fn connected(home: &Home) -> (Emulators, Vec<String>) {
             "expires_in": 3600,
         }),
     ];
-    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let lines = rows.map(|row| row.to_string()).join("\n");
     home.run_with(&["connections", "import"], &lines).fine();
     let secrets = [&dave["access_token"], &dave["refresh_token"]];
     let secrets = secrets.map(|secret| secret.as_str().unwrap().to_owned());
