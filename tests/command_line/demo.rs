@@ -92,7 +92,7 @@ fn a_port_that_was_asked_for_is_not_replaced() {
 fn the_sandbox_starts_tells_what_it_can_do_and_stops() {
     let home = Home::new();
     let sandbox = ["sandbox", "--calcom-port", "0", "--calendly-port", "0"];
-    let sandbox = home.serve(&sandbox);
+    let mut sandbox = home.serve(&sandbox);
     let welcome = sandbox.printed("Stop with Ctrl-C");
     let page = welcome
         .split_whitespace()
@@ -100,5 +100,5 @@ fn the_sandbox_starts_tells_what_it_can_do_and_stops() {
         .unwrap();
     assert!(get(page).body.contains("/_sandbox/users"));
     sandbox.signal("INT");
-    assert_eq!(sandbox.stop(), Some(0));
+    assert_eq!(sandbox.ended(), Some(0));
 }
