@@ -6,9 +6,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::string_slice,
-    clippy::panic,
     reason = "a test that meets the unexpected must fail loudly"
 )]
 

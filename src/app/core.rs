@@ -81,7 +81,13 @@ impl Core {
 
 fn open_store(backend: &Backend, clock: &SharedClock) -> Result<SharedStore, StartError> {
     match backend {
-        Backend::Sqlite { path } => Ok(Arc::new(Sqlite::open(path, Arc::clone(clock))?)),
+        Backend::Sqlite { path } => match Sqlite::open(path, Arc::clone(clock)) {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(source) => Err(StartError::Store {
+                at: path.display().to_string(),
+                source,
+            }),
+        },
     }
 }
 

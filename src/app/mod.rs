@@ -39,8 +39,14 @@ const MAX_BLOCKING_THREADS: usize = 16;
 #[non_exhaustive]
 pub enum StartError {
     /// The store does not open.
-    #[error("the store cannot be opened")]
-    Store(#[from] store::Error),
+    #[error("the store at {at} cannot be opened")]
+    Store {
+        /// Where.
+        at: String,
+        /// Why not.
+        #[source]
+        source: store::Error,
+    },
     /// There is no usable encryption key.
     #[error("there is no usable encryption key")]
     Keys(#[from] KeysError),

@@ -197,7 +197,10 @@ mod tests {
             dated(&tokens, false, USUAL, NOW).renewed_at
         };
         let minute = Duration::from_mins(1);
-        assert_eq!(began(minute), NOW.saturating_sub(USUAL - minute));
+        assert_eq!(
+            began(minute),
+            NOW.saturating_add(minute).saturating_sub(USUAL)
+        );
         assert_eq!(began(Duration::from_hours(5)), NOW);
     }
 

@@ -53,13 +53,13 @@ async fn world() -> World {
         ))
         .with(&format!("admin.token={ADMIN_TOKEN}"));
     world.sandbox.calcom().set(|switches| {
-        switches.client_secret = CALCOM_SECRET.to_owned();
-        switches.calcom.platform_client_secret = PLATFORM_SECRET.to_owned();
+        CALCOM_SECRET.clone_into(&mut switches.client_secret);
+        PLATFORM_SECRET.clone_into(&mut switches.calcom.platform_client_secret);
     });
     world
         .sandbox
         .calendly()
-        .set(|switches| switches.client_secret = CALENDLY_SECRET.to_owned());
+        .set(|switches| CALENDLY_SECRET.clone_into(&mut switches.client_secret));
     fs::write(world.config(), world.configuration()).unwrap();
     world
 }

@@ -6,10 +6,14 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::format_push_string,
+    clippy::print_stderr,
+    clippy::too_many_lines,
+    clippy::cognitive_complexity,
     clippy::disallowed_methods,
-    reason = "a test that meets the unexpected must fail loudly, and callers are tasks of the test itself"
+    reason = "a test that meets the unexpected must fail loudly and show its logs, callers are tasks of the test itself, and a flow is told from top to bottom"
 )]
 
 mod sidecar;

@@ -174,7 +174,7 @@ impl Sidecar {
 
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        ended.expect("the process ends").unwrap().code()
+        ended.unwrap().unwrap().code()
     }
 
     /// A request of `user` at the app's side.

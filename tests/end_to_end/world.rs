@@ -170,7 +170,10 @@ client_secret = "{}"
 
     /// Imports `lines`.
     pub(crate) async fn import(&self, lines: &[Value]) -> Ended {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let text: String = lines
+            .iter()
+            .flat_map(|line| [line.to_string(), "\n".to_owned()])
+            .collect();
         self.done(&["connections", "import"], &text).await
     }
 

@@ -88,10 +88,6 @@ impl Rows {
 }
 
 impl MemoryStore {
-    pub(crate) fn new(clock: SharedClock) -> Arc<Self> {
-        Self::remembering(clock, 10_000)
-    }
-
     /// A store that forgets changes but for the last `kept`.
     pub(crate) fn remembering(clock: SharedClock, kept: usize) -> Arc<Self> {
         Arc::new(Self {

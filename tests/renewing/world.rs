@@ -111,7 +111,7 @@ impl World {
         let shared: SharedClock = Arc::new(clock.clone());
         let key = generate_key(&SeededRandom::new(1));
         Self {
-            store: MemoryStore::new(shared),
+            store: MemoryStore::remembering(shared, 10_000),
             clock,
             provider,
             config: Config::default(),

@@ -253,3 +253,28 @@ async fn callers_faults_are_told_apart() {
         assert!(world.seen().is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_redirect_is_the_callers_to_follow() {
+    let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = format!("http://{}/steal", elsewhere.local_addr().unwrap());
+    let location = target.clone();
+    let world = World::new(move |_| {
+        let mut redirect = answer(302, "");
+        redirect
+            .headers_mut()
+            .insert("location", location.parse().unwrap());
+        redirect
+    });
+    let got = world.get("/calendly/users/me", "").await;
+    assert_eq!(
+        (status(&got), header(&got, "location")),
+        (302, Some(target.as_str()))
+    );
+    assert_eq!(world.seen().len(), 1);
+    let nobody_came = std::future::poll_fn(|cx| match elsewhere.poll_accept(cx) {
+        std::task::Poll::Pending => std::task::Poll::Ready(true),
+        std::task::Poll::Ready(_) => std::task::Poll::Ready(false),
+    });
+    assert!(nobody_came.await, "the token followed a redirect");
+}

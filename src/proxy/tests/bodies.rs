@@ -182,7 +182,8 @@ async fn a_gibibyte_passes_both_ways_in_flat_memory() {
     }
     assert_eq!(length, GIB);
     let grown = rss_kib().saturating_sub(before);
-    assert!(grown < 64 * 1024, "memory grew by {grown} KiB");
+    // Other tests share this process; two bodies kept would be two gibibytes.
+    assert!(grown < 256 * 1024, "memory grew by {grown} KiB");
 }
 
 #[tokio::test]
