@@ -39,13 +39,17 @@ pub(super) fn run(context: &Context<'_>, out: &mut dyn Write) -> Outcome {
         None => "No configuration file; the defaults and the environment are fine.\n".to_owned(),
     };
     for warning in &loaded.warnings {
-        text.push_str(&format!("warning: {warning}\n"));
+        text = text
+            + "warning: "
+            + &warning.to_string()
+            + "
+";
     }
-    text.push_str(&format!(
+    let last = format!(
         "Outbound on {}, admin on {}; providers: {}.\n",
         loaded.settings.outbound.listen,
         loaded.settings.admin.listen,
         names.join(", "),
-    ));
-    write(out, &text)
+    );
+    write(out, &(text + &last))
 }

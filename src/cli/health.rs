@@ -56,7 +56,7 @@ fn as_text(body: &str) -> String {
     for (name, component) in components.into_iter().flatten() {
         let (status, reason) = (text(component, "status"), text(component, "reason"));
         if !reason.is_empty() {
-            lines.push_str(&format!("  {name} is {status}: {reason}\n"));
+            lines = lines + "  " + name + " is " + &status + ": " + &reason + "\n";
         }
     }
     lines

@@ -10,12 +10,13 @@ use crate::{
 pub(super) fn run(context: &Context<'_>) -> Outcome {
     let loaded = context.loaded()?;
     log::init(&loaded.settings.telemetry)?;
-    match &loaded.file {
-        Some(file) => tracing::info!(file = %file.display(), "configuration"),
-        None => tracing::info!("no configuration file: defaults and environment"),
+    if let Some(file) = &loaded.file {
+        tracing::info!(file = %file.display(), "configuration");
+    } else {
+        tracing::info!("no configuration file: defaults and environment");
     }
     for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.to_string().replace("\n    ", ": "));
     }
     block_on(async move {
         let mut signals = Signals::new()?;

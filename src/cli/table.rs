@@ -14,8 +14,10 @@ pub(super) fn with_head(head: &[&str]) -> Table {
 
 /// The lines of `table`, without the blanks that fill them up.
 pub(super) fn text(table: &Table) -> String {
-    table
-        .lines()
-        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end()))
-        .collect()
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.strip_prefix(' ').unwrap_or(&line).trim_end());
+        text.push('\n');
+    }
+    text
 }

@@ -14,15 +14,14 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::{Value, json};
 
-use super::{Outcome, with_core};
+use super::{Outcome, report::Counts, with_core};
 use crate::{
     app::Core,
     base::{clock::Timestamp, ids::ConnectionKey, ids::ProviderName, secret::Secret},
     cli::{
         Error,
-        import::{self, Entry, Expiry, ImportRow, LineProblem, Rows},
+        import::{self, Expiry, ImportRow, Rows},
         known, watched, write, write_json,
     },
     config::{Loaded, Settings},
@@ -32,9 +31,6 @@ use crate::{
 
 /// How many connections are written in one transaction.
 const BATCH: usize = 500;
-
-/// How many bad lines are told one by one. A file of a million of them is not worth a gigabyte.
-const MAX_TOLD: usize = 1000;
 
 /// What to import, and how.
 #[derive(Debug, Args)]
@@ -63,20 +59,6 @@ enum Format {
     Csv,
     /// One JSON object a line
     Jsonl,
-}
-
-/// What came of it.
-#[derive(Debug, Default)]
-struct Counts {
-    created: usize,
-    replaced: usize,
-    unchanged: usize,
-    skipped: usize,
-    /// Good lines of a dry run.
-    good: usize,
-    bad: usize,
-    /// The first of them.
-    problems: Vec<LineProblem>,
 }
 
 /// Imports connections from a file or standard input.
@@ -110,7 +92,11 @@ pub(in crate::cli) fn run(
     };
     bar.finish_and_clear();
     let counts = counts?;
-    report(&counts, options, json, out)?;
+    if json {
+        write_json(out, &counts.as_json())?;
+    } else {
+        write(out, &counts.as_text())?;
+    }
     match counts.bad {
         0 => Ok(()),
         bad => Err(Error::Failed(format!(
@@ -122,7 +108,10 @@ pub(in crate::cli) fn run(
 
 /// What an import would find, without opening the store.
 fn only_read<R: Read>(rows: Rows<R>, settings: &Settings) -> Counts {
-    let mut counts = Counts::default();
+    let mut counts = Counts {
+        dry_run: true,
+        ..Counts::default()
+    };
     for entry in rows {
         if counts.sort(entry, settings).is_some() {
             counts.good += 1;
@@ -230,92 +219,4 @@ fn grant(row: ImportRow, replace: bool, now: Timestamp) -> Grant {
         scope: row.scope,
         once: !replace,
     }
-}
-
-// === impl Counts ===
-
-impl Counts {
-    /// Counts what is not to be imported; gives back what is.
-    fn sort(
-        &mut self,
-        entry: Result<Entry, LineProblem>,
-        settings: &Settings,
-    ) -> Option<ImportRow> {
-        let problem = match entry {
-            Ok(Entry::Row(row)) if known::is_provider(&row.provider, settings) => {
-                return Some(row);
-            }
-            Ok(Entry::Row(row)) => LineProblem {
-                line: row.line,
-                reason: known::unknown(&row.provider, settings),
-            },
-            Ok(Entry::Skipped { .. }) => {
-                self.skipped += 1;
-                return None;
-            }
-            Err(problem) => problem,
-        };
-        self.bad += 1;
-        if self.problems.len() < MAX_TOLD {
-            self.problems.push(problem);
-        }
-        None
-    }
-}
-
-fn report(counts: &Counts, options: &Options, json: bool, out: &mut dyn Write) -> Outcome {
-    if json {
-        return write_json(out, &as_json(counts, options));
-    }
-    let mut text = if options.dry_run {
-        format!("Nothing was imported: {} good", counts.good)
-    } else {
-        format!(
-            "{} created, {} replaced, {} unchanged",
-            counts.created, counts.replaced, counts.unchanged
-        )
-    };
-    text.push_str(&format!(
-        ", {} skipped (not active, or never connected), {} bad.\n",
-        counts.skipped, counts.bad
-    ));
-    for problem in &counts.problems {
-        text.push_str(&format!("  {problem}\n"));
-    }
-    match counts.bad - counts.problems.len() {
-        0 => {}
-        untold => text.push_str(&format!("  and {untold} more.\n")),
-    }
-    write(out, &text)
-}
-
-fn as_json(counts: &Counts, options: &Options) -> Value {
-    let problems: Vec<_> = counts
-        .problems
-        .iter()
-        .map(|problem| json!({ "line": problem.line, "reason": problem.reason }))
-        .collect();
-    let mut answer = json!({
-        "dry_run": options.dry_run,
-        "skipped": counts.skipped,
-        "bad": counts.bad,
-        "problems": problems,
-    });
-    let figures = if options.dry_run {
-        vec![("good", counts.good)]
-    } else {
-        vec![
-            ("created", counts.created),
-            ("replaced", counts.replaced),
-            ("unchanged", counts.unchanged),
-        ]
-    };
-    if let Value::Object(fields) = &mut answer {
-        fields.extend(
-            figures
-                .into_iter()
-                .map(|(name, count)| (name.to_owned(), count.into())),
-        );
-    }
-    answer
 }

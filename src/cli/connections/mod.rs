@@ -23,6 +23,7 @@ use crate::{
 mod import;
 mod list;
 mod refresh;
+mod report;
 mod revoke;
 mod show;
 

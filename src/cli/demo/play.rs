@@ -15,6 +15,10 @@ const UNTIL_DUE: Duration = Duration::from_secs(31);
 const RENEWED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Plays every step; fails at the first that is not as told.
+#[expect(
+    clippy::future_not_send,
+    reason = "it writes to the standard output of its thread"
+)]
 pub(super) async fn through(story: &Story, out: &mut dyn Write) -> Outcome {
     let reader = Reader::new(story)?;
     for (path, user, mark) in [
