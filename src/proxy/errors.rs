@@ -189,7 +189,7 @@ fn without_token(error: &token::Error) -> Problem {
             "refresh-failed",
             "The token could not be renewed",
             *retry_after,
-            format!("{error}. The request was not sent: retry later"),
+            format!("{error}. Retry later; the user has nothing to do"),
         ),
         Error::Misconfigured { retry_after, .. } => unavailable(
             "provider-misconfigured",
@@ -201,7 +201,7 @@ fn without_token(error: &token::Error) -> Problem {
             "store-unavailable",
             "The store does not answer",
             STORE_RETRY,
-            format!("{error}. The request was not sent: retry later"),
+            format!("{error}. Retry later; the user has nothing to do"),
         ),
         Error::UnknownProvider { .. } => Problem::new(
             StatusCode::NOT_FOUND,

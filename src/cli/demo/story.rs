@@ -100,10 +100,12 @@ minute here (really: hours). Keep this window open for the log, and try in anoth
             calendly,
             ..
         } = self;
-        let get =
-            |path: &str, user: &str| format!("curl -s {outbound}{path} -H 'X-User-Id: {user}'");
-        let look =
-            |path: &str, user: &str| format!("curl -si {outbound}{path} -H 'X-User-Id: {user}'");
+        let get = |path: &str, user: &str| {
+            format!("curl -sw '\\n' {outbound}{path} -H 'X-User-Id: {user}'")
+        };
+        let look = |path: &str, user: &str| {
+            format!("curl -siw '\\n' {outbound}{path} -H 'X-User-Id: {user}'")
+        };
         let kill = |provider: &str, user: &str| {
             format!(
                 "curl -s {provider}/_sandbox/revoke -H 'Content-Type: application/json' \
@@ -123,7 +125,7 @@ minute here (really: hours). Keep this window open for the log, and try in anoth
             Step {
                 title: "Say nobody, get nothing: a request is never sent without its token.",
                 try_this: vec![
-                    format!("curl -s {outbound}/calendly/users/me"),
+                    format!("curl -sw '\\n' {outbound}/calendly/users/me"),
                     get("/calendly/users/me", "carol"),
                 ],
                 expect: "→ 400 missing-user and 424 not-connected, as application/problem+json.",
