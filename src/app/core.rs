@@ -10,8 +10,13 @@ use crate::{
         random::{OsRandom, SharedRandom},
     },
     config::{ProviderConfig, Settings},
+    http::tls::trusted_pem,
     provider::{Calls, SharedProvider, calcom::Calcom, calendly::Calendly},
-    store::{Backend, SharedStore, sqlite::Sqlite},
+    store::{
+        Backend, SharedStore,
+        redis::{self, Redis},
+        sqlite::Sqlite,
+    },
     token::{Observer, Parts, Tokens, Unobserved},
 };
 
@@ -51,7 +56,7 @@ impl Core {
         let clock: SharedClock = Arc::new(SystemClock);
         let random: SharedRandom = Arc::new(OsRandom);
         let keys = keys::key_ring(&settings.encryption, &settings.store.backend, &*random)?;
-        let store = open_store(&settings.store.backend, &clock)?;
+        let store = open_store(settings, &clock, &random, &lifecycle).await?;
         let providers = providers(settings, &clock)?;
         let observer = match role {
             Role::Sidecar(observer) => observer,
@@ -79,9 +84,23 @@ impl Core {
     }
 }
 
-fn open_store(backend: &Backend, clock: &SharedClock) -> Result<SharedStore, StartError> {
-    match backend {
+async fn open_store(
+    settings: &Settings,
+    clock: &SharedClock,
+    random: &SharedRandom,
+    lifecycle: &Lifecycle,
+) -> Result<SharedStore, StartError> {
+    match &settings.store.backend {
         Backend::Sqlite { path } => Ok(Arc::new(Sqlite::open(path, Arc::clone(clock))?)),
+        Backend::Redis { address } => {
+            let parts = redis::Parts {
+                trust: trusted_pem(settings.tls_ca_file.as_deref())?,
+                time: redis::Time::Server,
+                random: Arc::clone(random),
+                lifecycle: lifecycle.clone(),
+            };
+            Ok(Arc::new(Redis::open(address.clone(), parts).await?))
+        }
     }
 }
 

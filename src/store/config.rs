@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::redis;
+
 /// The settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -19,5 +21,10 @@ pub enum Backend {
     Sqlite {
         /// Which one.
         path: PathBuf,
+    },
+    /// One or several servers.
+    Redis {
+        /// Which ones, and as whom.
+        address: redis::Address,
     },
 }

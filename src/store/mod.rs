@@ -4,7 +4,7 @@
 //! 2. Absence is `Option`, never an error. Data that contradicts itself is [`Error::Inconsistent`].
 //! 3. Every write of tokens is fenced: it names the connection and generation it started from
 //!    ([`Fence`]), and is refused when the store has moved on.
-//! 4. Each method of [`Store`] is one atomic step that survives a crash once it has returned, and
+//! 4. Each method of [`Store`] is one atomic step (a batch may be several, see [`Store::save`]) that survives a crash once it has returned, and
 //!    either happened or did not when it fails with anything but [`Error::Unavailable`].
 //!
 //! Backends: `sqlite` (embedded, the default), `redis` (also Sentinel and Cluster). To add one, implement [`Store`] and add an
@@ -47,7 +47,9 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     ) -> Result<Vec<Connection>, Error>;
 
     /// Creates connections or replaces their grants (a connect, a reconnect, an import), all of
-    /// `batch` or none. Replacing raises the generation, so that work in flight loses; it makes the
+    /// `batch` or none; a store that is spread over several servers does so for each connection, and
+    /// may have saved a part of the batch when it fails. Saving the batch again completes it: what has
+    /// a fingerprint is left as it is, the rest is replaced by itself. Replacing raises the generation, so that work in flight loses; it makes the
     /// connection active again and clears its intent and cooldown. Leases stay.
     ///
     /// A connection whose stored fingerprint equals the new one is left as it is: importing the same

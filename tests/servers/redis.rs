@@ -59,13 +59,14 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     panic!("in half a minute it did not come about that {what}");
 }
 
-/// Three masters that share the slots.
+/// Three masters that share the slots and keep what they have.
 pub(crate) fn cluster() -> Vec<Server> {
     let nodes: Vec<Server> = (0..3)
         .map(|_| {
             let bus = free_port().to_string();
             let options = ["--cluster-enabled", "yes", "--cluster-port", &bus];
-            Server::start(&[&options[..], &["--cluster-node-timeout", "2000"]].concat())
+            let kept = ["--cluster-node-timeout", "2000", "--appendonly", "yes"];
+            Server::start(&[&options[..], &kept].concat())
         })
         .collect();
     let mut command = Command::new("redis-cli");

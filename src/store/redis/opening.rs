@@ -7,6 +7,13 @@ const SCHEMA: u32 = 1;
 
 /// Makes the store if there is none. A newer one is left alone.
 pub(super) async fn open(desk: &Desk) -> Result<(), Failure> {
+    if !desk.is_cluster() {
+        // A node of a cluster refuses to look at several slots at once: found now, and not by the
+        // first connection that lies elsewhere.
+        let mut everywhere = redis::cmd("EXISTS");
+        everywhere.arg(desk.keys.each("probe"));
+        let _none: u64 = desk.command(&everywhere).await?;
+    }
     let mut opening = scripts::OPEN.prepare_invoke();
     opening
         .key(desk.keys.single("schema"))
