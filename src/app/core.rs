@@ -56,7 +56,7 @@ impl Core {
         let clock: SharedClock = Arc::new(SystemClock);
         let random: SharedRandom = Arc::new(OsRandom);
         let keys = keys::key_ring(&settings.encryption, &settings.store.backend, &*random)?;
-        let store = open_store(settings, &clock, &random, &lifecycle).await?;
+        let store = Box::pin(open_store(settings, &clock, &random, &lifecycle)).await?;
         let providers = providers(settings, &clock)?;
         let observer = match role {
             Role::Sidecar(observer) => observer,

@@ -4,11 +4,12 @@
 //! 2. Absence is `Option`, never an error. Data that contradicts itself is [`Error::Inconsistent`].
 //! 3. Every write of tokens is fenced: it names the connection and generation it started from
 //!    ([`Fence`]), and is refused when the store has moved on.
-//! 4. Each method of [`Store`] is one atomic step (a batch may be several, see [`Store::save`]) that survives a crash once it has returned, and
-//!    either happened or did not when it fails with anything but [`Error::Unavailable`].
+//! 4. Each method of [`Store`] is one atomic step (a batch may be several, see [`Store::save`]) that
+//!    survives a crash once it has returned, and either happened or did not when it fails with
+//!    anything but [`Error::Unavailable`].
 //!
-//! Backends: `sqlite` (embedded, the default), `redis` (also Sentinel and Cluster). To add one, implement [`Store`] and add an
-//! instance to `tests/store_contract`.
+//! Backends: `sqlite` (embedded, the default), `redis` (one server, sentinels, a cluster). To add one,
+//! implement [`Store`] and add an instance to `tests/store_contract`.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 

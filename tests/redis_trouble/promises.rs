@@ -69,6 +69,9 @@ async fn replicas_that_nobody_waits_for_are_named() {
         server.port,
         &["CONFIG", "SET", "min-replicas-to-write", "1"],
     );
+    eventually("the replica has confirmed", || {
+        cli(server.port, &["SET", "probe", "1"]) == "OK"
+    });
     assert_eq!(findings(&url(&server)).await, []);
 }
 

@@ -198,11 +198,11 @@ fn keep(program: &'static str, port: u16, folder: &Path, options: &[String]) -> 
         .arg(folder)
         .arg(program);
     // A file with the configuration comes first.
-    command.args(options.iter().filter(|option| option.ends_with(".conf")));
+    command.args(options.iter().filter(|option| is_file(option)));
     let tls = options.iter().any(|option| option == "--tls-port");
     command.args(["--port", &if tls { 0 } else { port }.to_string()]);
     command.arg("--dir").arg(folder);
-    for option in options.iter().filter(|option| !option.ends_with(".conf")) {
+    for option in options.iter().filter(|option| !is_file(option)) {
         command.arg(if option == "TLS-PORT" {
             port.to_string()
         } else {
@@ -218,6 +218,13 @@ fn keep(program: &'static str, port: u16, folder: &Path, options: &[String]) -> 
     let stdout = keeper.stdout.take().unwrap();
     BufReader::new(stdout).read_line(&mut pid).unwrap();
     (keeper, pid.trim().to_owned())
+}
+
+/// Whether an option is a file with the configuration.
+fn is_file(option: &str) -> bool {
+    Path::new(option)
+        .extension()
+        .is_some_and(|end| end == "conf")
 }
 
 /// Whether a server at `port` answers, be it with a refusal.

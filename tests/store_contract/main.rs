@@ -22,6 +22,7 @@ mod memory_store;
 mod redis_bench;
 #[cfg(test)]
 #[path = "../servers/redis.rs"]
+#[expect(dead_code, reason = "other tests do more to their servers")]
 mod redis_servers;
 #[cfg(test)]
 mod saving;

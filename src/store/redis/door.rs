@@ -149,7 +149,7 @@ impl Door {
         {
             return Err(failure.clone());
         }
-        match self.connect().await {
+        match Box::pin(self.connect()).await {
             Ok(wire) => {
                 state.count += 1;
                 state.failed = None;

@@ -3,7 +3,7 @@
 //! Decisions branch on the code that begins a server's refusal (`OOM`, `READONLY`…). Before Redis 7
 //! a refusal inside a script has the code `ERR` and names its own within its text.
 
-use std::{error::Error as StdError, io};
+use std::error::Error as StdError;
 
 use redis::{ErrorKind, RedisError};
 
@@ -53,6 +53,10 @@ pub(super) fn code(error: &RedisError) -> Option<String> {
     let code = error.code()?;
     let detail = error.detail().unwrap_or_default();
     if code == "ERR" {
+        // What a server says of a long command before any password.
+        if detail.contains("unauthenticated") {
+            return Some("NOAUTH".to_owned());
+        }
         if detail.contains("The user executing the script can't") {
             return Some("NOPERM".to_owned());
         }
@@ -72,7 +76,8 @@ pub(super) fn remedy(error: &RedisError) -> Remedy {
         return Remedy::Reconnect;
     }
     match code(error).as_deref() {
-        Some("READONLY") => Remedy::Reconnect,
+        // A master that has lost its replicas may have lost its office too.
+        Some("READONLY" | "NOREPLICAS") => Remedy::Reconnect,
         Some("LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY") => Remedy::Wait,
         _ if error.kind() == ErrorKind::ClusterConnectionNotFound => Remedy::Wait,
         _ => Remedy::None,
@@ -196,20 +201,9 @@ fn unreachable(error: &RedisError, at: &str) -> String {
     )
 }
 
+/// The driver keeps the complaint of TLS to itself, but shows its text, which rustls begins so.
 fn is_certificate(error: &RedisError) -> bool {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let found = inner.or_else(|| error.downcast_ref());
-        if matches!(found, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    error.to_string().contains("invalid peer certificate")
 }
 
 // === impl Plain ===

@@ -6,11 +6,11 @@
 //! whatever the prefix is.
 //!
 //! ```text
-//! {daypass:07}:c:calendly/anna       hash    a connection, with its lease
-//! {daypass:07}:ok  :reauth           zset    names in order, by health
-//! {daypass:07}:census                hash    how many, by provider and health
-//! {daypass:07}:age:calendly  :end:…  zset    what can be renewed, by age and by end
-//! {daypass:07}:out                   hash    changes that are not in the log yet (cluster only)
+//! {daypass:6r}:c:calendly/anna       hash    a connection, with its lease
+//! {daypass:6r}:ok  :reauth           zset    names in order, by health
+//! {daypass:6r}:census                hash    how many, by provider and health
+//! {daypass:6r}:age:calendly  :end:…  zset    what can be renewed, by age and by end
+//! {daypass:6r}:out                   hash    changes that are not in the log yet (cluster only)
 //! {daypass:log}:log                  stream  changes, the newest some thousand
 //! {daypass:log}:schema  :probe  :tidy
 //! ```
@@ -185,7 +185,21 @@ mod tests {
     fn a_connection_stays_where_it_was_first_put() {
         let keys = Keys::new("daypass");
         let place = keys.place(&key("calendly", "a{b}c"));
-        insta::assert_debug_snapshot!(place.keys, @"");
+        let expected = [
+            "c:calendly/a{b}c",
+            "ok",
+            "reauth",
+            "census",
+            "age:calendly",
+            "end:calendly",
+        ];
+        assert_eq!(
+            place.keys,
+            expected.map(|what| format!("{{daypass:6r}}:{what}"))
+        );
+        assert_eq!(place.outbox, "{daypass:6r}:out");
+        let anna = keys.place(&key("calcom", "anna")).outbox;
+        assert_eq!(anna, "{daypass:22}:out");
     }
 
     proptest! {

@@ -124,14 +124,14 @@ impl Redis {
             tidied: Mutex::default(),
         });
         let store = Self { desk };
-        store.told(opening::open(&store.desk).await)?;
+        store.told(Box::pin(opening::open(&store.desk)).await)?;
         changes::listen(&store.desk, &parts.lifecycle);
         Ok(store)
     }
 
     /// What could be lost on these servers as they are set up; empty if nothing.
     pub async fn assurances(&self) -> Result<Vec<Finding>, Error> {
-        self.told(assurances::look(&self.desk).await)
+        self.told(Box::pin(assurances::look(&self.desk)).await)
     }
 
     fn told<T>(&self, outcome: Result<T, Failure>) -> Result<T, Error> {

@@ -9,6 +9,7 @@ if not is_behind(1, ARGV[6], ARGV[7]) or holder(1) ~= ARGV[8] then
 end
 local was = redis.call('HMGET', KEYS[1], 'intent_owner', 'intent_redemption', 'intent_at', 'intent_attempts')
 local attempts = 1
+go_on(1)
 redis.call('HDEL', KEYS[1], 'before_owner', 'before_redemption', 'before_at')
 if was[1] and was[2] and was[3] and was[4] then
     attempts = was[4] + 1
@@ -16,5 +17,5 @@ if was[1] and was[2] and was[3] and was[4] then
 end
 redis.call('HSET', KEYS[1], 'intent_owner', ARGV[8], 'intent_redemption', ARGV[9], 'intent_at', ARGV[10],
     'intent_attempts', digits(attempts))
-set(1, ARGV[4], 'recorded', 0, 0)
+sign(1, ARGV[4], 'recorded')
 return { 'recorded', read(1), '' }

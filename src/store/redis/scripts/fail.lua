@@ -8,6 +8,7 @@ end
 if not is_behind(1, ARGV[6], ARGV[7]) then
     return { 'refused', {}, '' }
 end
+go_on(1)
 redis.call('HSET', KEYS[1], 'cooldown_until', ARGV[8], 'cooldown_failures', ARGV[9])
 if ARGV[10] == 'unspent' then
     local attempts = tonumber(redis.call('HGET', KEYS[1], 'intent_attempts') or nil)
@@ -22,5 +23,5 @@ if ARGV[10] == 'unspent' then
     end
     redis.call('HDEL', KEYS[1], 'before_owner', 'before_redemption', 'before_at')
 end
-set(1, ARGV[4], 'written', 0, 0)
+sign(1, ARGV[4], 'written')
 return { 'written', {}, tell(ARGV[5]) }

@@ -10,7 +10,8 @@ end
 if redis.call('HEXISTS', KEYS[1], 'reason') == 1 then
     return { 'unchanged', {}, '' }
 end
+go_on(1)
 redis.call('HSET', KEYS[1], 'reason', ARGV[8], 'since', ARGV[9])
-set(1, ARGV[4], 'written', 0, 0)
+sign(1, ARGV[4], 'written')
 index(1, ARGV[5])
 return { 'written', {}, tell(ARGV[5]) }

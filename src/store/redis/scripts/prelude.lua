@@ -25,6 +25,13 @@ local function read(k)
     return redis.call('HGETALL', KEYS[k])
 end
 
+-- A server that is out of memory refuses commands that may need more, but not within a script that has
+-- changed something by then. What only changes a connection that is there begins with this, so that
+-- renewals go on; the little that they add is bounded. New connections are refused.
+local function go_on(k)
+    redis.call('HDEL', KEYS[k], 'never')
+end
+
 -- What this very call answered when it was carried out before, its answer having been lost.
 local function answered(k, call)
     local last = redis.call('HGET', KEYS[k], 'call')
@@ -34,9 +41,13 @@ local function answered(k, call)
     return nil
 end
 
--- Sets the `count` pairs of ARGV from `from` on, and what the call answers.
-local function set(k, call, answer, from, count)
+-- Notes what the call answers.
+local function sign(k, call, answer)
     redis.call('HSET', KEYS[k], 'call', call .. ' ' .. answer, 'updated', digits(now()))
+end
+
+-- Sets the `count` pairs of ARGV from `from` on.
+local function set(k, from, count)
     if count > 0 then
         redis.call('HSET', KEYS[k], unpack(ARGV, from, from + 2 * count - 1))
     end

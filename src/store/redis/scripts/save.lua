@@ -25,14 +25,15 @@ for item = 1, (#KEYS - 1) / 6 do
     elseif exists and fingerprint ~= '' and row[4] == fingerprint then
         answer = 'unchanged'
     else
+        answer = exists and 'replaced' or 'created'
+        -- First of all, for a server that is out of memory refuses it, and then all of it.
+        sign(k, call, answer)
         redis.call('HDEL', KEYS[k], unpack(NEW))
         if exists then
-            answer = 'replaced'
-            set(k, call, answer, pairs_at + 4, count - 2)
+            set(k, pairs_at + 4, count - 2)
             redis.call('HSET', KEYS[k], 'generation', digits(generation + 1))
         else
-            answer = 'created'
-            set(k, call, answer, pairs_at, count)
+            set(k, pairs_at, count)
             redis.call('HSET', KEYS[k], 'generation', first)
         end
         if fingerprint ~= '' then
