@@ -11,7 +11,7 @@ use daypass::{
     },
     store::{
         Connection, Error, NewConnection, Redemption, Renewed, Saved, SealedTokens, Store,
-        redis::{Address, Parts, Redis, Time},
+        redis::{Address, Options, Parts, Redis, Time},
         seal::Sealed,
     },
 };
@@ -24,13 +24,24 @@ pub(crate) async fn open(url: &str) -> Result<Redis, Error> {
 /// Opens the store at `url`, trusting `trust` if given.
 pub(crate) async fn open_trusting(url: &str, trust: Option<String>) -> Result<Redis, Error> {
     daypass::http::tls::install_crypto();
-    let parts = Parts {
-        trust: trust.map(String::into_bytes),
+    let mut parts = parts();
+    parts.trust = trust.map(String::into_bytes);
+    Redis::open(Address::parse(url).unwrap(), parts).await
+}
+
+/// Opens the store at `url`, to be treated as `options` say.
+pub(crate) async fn open_with(url: &str, options: Options) -> Redis {
+    let opening = Redis::open_with(Address::parse(url).unwrap(), parts(), options);
+    opening.await.unwrap()
+}
+
+fn parts() -> Parts {
+    Parts {
+        trust: None,
         time: Time::Server,
         random: Arc::new(OsRandom),
         lifecycle: Lifecycle::new(),
-    };
-    Redis::open(Address::parse(url).unwrap(), parts).await
+    }
 }
 
 /// Everything that an error says, its causes too.
