@@ -8,6 +8,8 @@ mod cluster;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
+mod lost_answers;
+#[cfg(test)]
 mod notices;
 #[cfg(test)]
 mod promises;

@@ -83,7 +83,8 @@ async fn save_together(desk: &Desk, items: Vec<Item>) -> Result<Vec<(usize, Save
     Ok(saved)
 }
 
-/// See [`Store::remove`](crate::store::Store::remove).
+/// See [`Store::remove`](crate::store::Store::remove). If the answer was lost and the call sent again,
+/// there is no row left that could tell of it: the answer is then that there was no connection.
 pub(super) async fn remove(
     desk: &Desk,
     key: &ConnectionKey,
