@@ -10,8 +10,13 @@ use crate::{
         random::{OsRandom, SharedRandom},
     },
     config::{ProviderConfig, Settings},
+    http::tls::trusted_pem,
     provider::{Calls, SharedProvider, calcom::Calcom, calendly::Calendly},
-    store::{Backend, SharedStore, sqlite::Sqlite},
+    store::{
+        Backend, SharedStore,
+        redis::{self, Redis},
+        sqlite::Sqlite,
+    },
     token::{Observer, Parts, Tokens, Unobserved},
 };
 
@@ -51,7 +56,7 @@ impl Core {
         let clock: SharedClock = Arc::new(SystemClock);
         let random: SharedRandom = Arc::new(OsRandom);
         let keys = keys::key_ring(&settings.encryption, &settings.store.backend, &*random)?;
-        let store = open_store(&settings.store.backend, &clock)?;
+        let store = Box::pin(open_store(settings, &clock, &random, &lifecycle)).await?;
         let providers = providers(settings, &clock)?;
         let observer = match role {
             Role::Sidecar(observer) => observer,
@@ -79,15 +84,30 @@ impl Core {
     }
 }
 
-fn open_store(backend: &Backend, clock: &SharedClock) -> Result<SharedStore, StartError> {
+async fn open_store(
+    settings: &Settings,
+    clock: &SharedClock,
+    random: &SharedRandom,
+    lifecycle: &Lifecycle,
+) -> Result<SharedStore, StartError> {
+    let backend = &settings.store.backend;
     match backend {
         Backend::Sqlite { path } => match Sqlite::open(path, Arc::clone(clock)) {
             Ok(store) => Ok(Arc::new(store)),
-            Err(source) => Err(StartError::Store {
-                at: path.display().to_string(),
-                source,
-            }),
+            Err(source) => Err(StartError::Store { at: path.display().to_string(), source }),
         },
+        Backend::Redis { address } => {
+            let parts = redis::Parts {
+                trust: trusted_pem(settings.tls_ca_file.as_deref())?,
+                time: redis::Time::Server,
+                random: Arc::clone(random),
+                lifecycle: lifecycle.clone(),
+            };
+            match Redis::open(address.clone(), parts).await {
+                Ok(store) => Ok(Arc::new(store)),
+                Err(source) => Err(StartError::Store { at: backend.to_string(), source }),
+            }
+        }
     }
 }
 

@@ -174,6 +174,9 @@ fn read_all(context: &Context<'_>) -> Option<Settings> {
     });
     let store = context.section("store", store::read);
     let encryption = context.section("encryption", encryption::read);
+    if let (Some(store), Some(encryption)) = (&store, &encryption) {
+        store::check_key(context, store, encryption);
+    }
     let refresh = context.section("refresh", refresh::read);
     let providers = providers::read(context);
     let app = context.section("app", webhooks::read_app);

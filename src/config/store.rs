@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{problem::Origin, section::Section};
-use crate::store::{Backend, Config};
+use super::{context::Context, encryption::Encryption, problem::Origin, section::Section};
+use crate::store::{Backend, Config, redis};
 
 /// The variables that apps already use, in order.
 const FALLBACKS: [&str; 2] = ["DATABASE_URL", "REDIS_URL"];
@@ -27,15 +27,28 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         section.declare("url", "text", Some(DEFAULT_URL));
     }
     let spool_dir = section.path("spool_dir", SPOOL);
-    let Backend::Sqlite { path } = backend.as_ref()?;
-    let spool_dir = match section.find("spool_dir") {
-        Some(_) => spool_dir?,
-        None => path.with_file_name(SPOOL),
+    let spool_dir = match (section.find("spool_dir"), backend.as_ref()?) {
+        (None, Backend::Sqlite { path }) => path.with_file_name(SPOOL),
+        _ => spool_dir?,
     };
     Some(Config {
         backend: backend?,
         spool_dir,
     })
+}
+
+/// Only SQLite makes do with a key file beside the database: what many processes share needs a key
+/// that all of them are given.
+pub(super) fn check_key(context: &Context<'_>, store: &Config, encryption: &Encryption) {
+    if encryption.active.is_some() || matches!(store.backend, Backend::Sqlite { .. }) {
+        return;
+    }
+    context.problem(
+        Origin::Unset,
+        "encryption.keys",
+        "a store on a server needs an encryption key, the same for all sidecars: make one with \
+         `daypass keygen`. If store.url is not set, DATABASE_URL or REDIS_URL has named the server",
+    );
 }
 
 fn fallback(section: &Section<'_>) -> Option<Backend> {
@@ -48,7 +61,7 @@ fn fallback(section: &Section<'_>) -> Option<Backend> {
             Err(_) => section.context().warning(
                 Origin::Environment { variable: variable.to_owned() },
                 "store.url",
-                format!("names no SQLite database, and this version has no other store: {DEFAULT_URL} is used; set store.url to say so yourself"),
+                format!("names no store that this version has: {DEFAULT_URL} is used; set store.url to say so yourself"),
             ),
         }
     }
@@ -56,16 +69,22 @@ fn fallback(section: &Section<'_>) -> Option<Backend> {
 }
 
 fn parse(text: &str) -> Result<Backend, String> {
-    let Some((scheme, rest)) = text.split_once(':') else {
-        return Err(
-            "expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\"".to_owned(),
-        );
-    };
-    if scheme != "sqlite" {
-        return Err(
-            "this version has only SQLite: expected \"sqlite:\" and the path of a file".to_owned(),
-        );
+    if redis::Address::is_meant(text) {
+        let address = redis::Address::parse(text)?;
+        return Ok(Backend::Redis { address });
     }
+    match text.split_once(':') {
+        Some(("sqlite", rest)) => parse_path(rest),
+        _ => Err(EXPECTED.to_owned()),
+    }
+}
+
+/// What is said of anything that names no store.
+const EXPECTED: &str = "expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\", or \
+                        \"redis://\", \"rediss://\", \"redis-cluster://\" or \"redis-sentinel://\" and \
+                        the servers";
+
+fn parse_path(rest: &str) -> Result<Backend, String> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     if Path::new(path).file_name().is_none() || path.ends_with('/') {
         return Err("\"sqlite:\" must be followed by the path of a file".to_owned());

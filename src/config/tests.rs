@@ -132,7 +132,7 @@ fn every_problem_is_reported_at_once_with_its_line() {
 
 #[test]
 fn problems_read_as_a_list() {
-    let text = "[refresh]\nbufer = \"5m\"\n[store]\nurl = \"redis://h\"";
+    let text = "[refresh]\nbufer = \"5m\"\n[store]\nurl = \"memcached://h\"";
     let variables = [
         ("DAYPASS_ADMIN_LISTEN", "0.0.0.0:1"),
         ("CAL_CLIENT_SECRET", "x"),
@@ -147,7 +147,8 @@ the configuration has 4 problems
     there is no such key in [refresh]; did you mean `buffer`?
 
   daypass.toml:4: store.url
-    this version has only SQLite: expected \"sqlite:\" and the path of a file
+    expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\", or \"redis://\", \
+\"rediss://\", \"redis-cluster://\" or \"redis-sentinel://\" and the servers
 
   environment variable DAYPASS_ADMIN_LISTEN: admin.listen
     whoever reaches this listener can manage every connection: set admin.token or \
@@ -463,12 +464,20 @@ fn names_that_apps_already_use_count_least() {
     );
 }
 
+/// The file of the database, which there is.
+fn database(loaded: &Loaded) -> &Path {
+    match &loaded.settings.store.backend {
+        store_room::Backend::Sqlite { path } => path,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn another_store_is_a_problem_when_asked_for_and_a_warning_when_found() {
-    assert!(problem(file("[store]\nurl = \"redis://h\"")).contains("only SQLite"));
+fn an_unknown_store_is_a_problem_when_asked_for_and_a_warning_when_found() {
+    assert!(problem(file("[store]\nurl = \"memcached://h\"")).contains("sqlite:"));
     let loaded = fine(variables(&[
-        ("DATABASE_URL", "postgres://u:p@h/d"),
-        ("REDIS_URL", "redis://h"),
+        ("DATABASE_URL", "mysql://u:p@h/d"),
+        ("REDIS_URL", "memcached://h"),
     ]));
     let warned = loaded
         .warnings
@@ -476,8 +485,35 @@ fn another_store_is_a_problem_when_asked_for_and_a_warning_when_found() {
         .filter(|warning| warning.key == "store.url")
         .count();
     assert_eq!(warned, 2);
-    let store_room::Backend::Sqlite { path } = &loaded.settings.store.backend;
-    assert_eq!(path, Path::new("daypass.db"));
+    assert_eq!(database(&loaded), Path::new("daypass.db"));
+}
+
+#[test]
+fn redis_is_used_where_it_is_named_and_needs_a_key() {
+    let keys = format!("k1:{}", "A".repeat(43));
+    let key = ("DAYPASS_ENCRYPTION_KEYS", keys.as_str());
+    for url in [
+        "redis://h",
+        "rediss://u:p@h:6380/1?prefix=staging",
+        "redis-cluster://a,b,c",
+        "redis-sentinel://a,b,c/main",
+    ] {
+        for variable in ["DAYPASS_STORE_URL", "REDIS_URL"] {
+            let loaded = fine(variables(&[(variable, url), key]));
+            let store = &loaded.settings.store;
+            assert!(matches!(store.backend, store_room::Backend::Redis { .. }));
+            assert_eq!(store.spool_dir, Path::new("daypass-spool"));
+            assert!(problem(variables(&[(variable, url)])).contains("daypass keygen"));
+        }
+    }
+    let hidden = fine(variables(&[("REDIS_URL", "redis://u:hunter2@h"), key]));
+    assert!(!format!("{:?}", hidden.settings.store).contains("hunter2"));
+    let wrong = format!("redis-sentinel://u:{SENTINEL}@a");
+    let said = problem(variables(&[("DAYPASS_STORE_URL", &wrong), key]));
+    assert!(
+        said.contains("master's name") && !said.contains(SENTINEL),
+        "{said}"
+    );
 }
 
 #[test]
@@ -487,8 +523,7 @@ fn the_spool_lies_beside_the_database() {
         "sqlite:///var/lib/daypass/d.db",
     ] {
         let loaded = fine(variables(&[("DATABASE_URL", url)]));
-        let store_room::Backend::Sqlite { path } = &loaded.settings.store.backend;
-        assert_eq!(path, Path::new("/var/lib/daypass/d.db"));
+        assert_eq!(database(&loaded), Path::new("/var/lib/daypass/d.db"));
         assert_eq!(
             loaded.settings.store.spool_dir,
             Path::new("/var/lib/daypass/daypass-spool")

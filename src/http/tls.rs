@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD as STANDARD};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::CryptoProvider,
@@ -72,6 +73,28 @@ pub fn client_config(ca_file: Option<&Path>, alpn: Alpn) -> Result<ClientConfig,
     Ok(config)
 }
 
+/// The platform's certificates and those of `ca_file` in PEM, for clients that take nothing else;
+/// `None` without a file, for these trust the platform by themselves.
+pub fn trusted_pem(ca_file: Option<&Path>) -> Result<Option<Vec<u8>>, Error> {
+    let Some(path) = ca_file else {
+        return Ok(None);
+    };
+    add_file(&mut RootCertStore::empty(), path)?;
+    let mut pem = fs::read(path).map_err(|source| Error::Unreadable {
+        path: path.display().to_string(),
+        source,
+    })?;
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        // The strict reader of such a client stops at one that the lenient one would skip.
+        if RootCertStore::empty().add(certificate.clone()).is_ok() {
+            pem.extend_from_slice(b"\n-----BEGIN CERTIFICATE-----\n");
+            pem.extend_from_slice(STANDARD.encode(&certificate).as_bytes());
+            pem.extend_from_slice(b"\n-----END CERTIFICATE-----\n");
+        }
+    }
+    Ok(Some(pem))
+}
+
 fn roots(ca_file: Option<&Path>) -> Result<Arc<RootCertStore>, Error> {
     // Reading and parsing some 140 certificates takes longer than all the rest of a start, and each
     // outgoing side asks for them.
@@ -124,6 +147,22 @@ mod tests {
             client_config(Some(file.path()), Alpn::Http),
             Err(Error::NoCertificate { .. })
         ));
+    }
+
+    #[test]
+    fn what_is_trusted_is_written_as_every_certificate_once() {
+        assert_eq!(trusted_pem(None).unwrap(), None);
+        let own = rcgen::generate_simple_self_signed(["redis".to_owned()]).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), own.cert.pem()).unwrap();
+        let pem = trusted_pem(Some(file.path())).unwrap().unwrap();
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let read = read.unwrap();
+        assert!(read.contains(own.cert.der()));
+        for platforms in rustls_native_certs::load_native_certs().certs {
+            let is_usable = RootCertStore::empty().add(platforms.clone()).is_ok();
+            assert_eq!(read.contains(&platforms), is_usable);
+        }
     }
 
     #[test]

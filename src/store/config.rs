@@ -1,6 +1,8 @@
 //! `[store]`: which backend, and where the spool lies.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
+
+use super::redis;
 
 /// The settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,4 +22,21 @@ pub enum Backend {
         /// Which one.
         path: PathBuf,
     },
+    /// One or several servers.
+    Redis {
+        /// Which ones, and as whom.
+        address: redis::Address,
+    },
+}
+
+// === impl Backend ===
+
+impl fmt::Display for Backend {
+    /// For messages: the path or the hosts, never a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite { path } => write!(f, "{}", path.display()),
+            Self::Redis { address } => write!(f, "Redis at {}", address.shown()),
+        }
+    }
 }

@@ -4,11 +4,12 @@
 //! 2. Absence is `Option`, never an error. Data that contradicts itself is [`Error::Inconsistent`].
 //! 3. Every write of tokens is fenced: it names the connection and generation it started from
 //!    ([`Fence`]), and is refused when the store has moved on.
-//! 4. Each method of [`Store`] is one atomic step that survives a crash once it has returned, and
-//!    either happened or did not when it fails with anything but [`Error::Unavailable`].
+//! 4. Each method of [`Store`] is one atomic step (a batch may be several, see [`Store::save`]) that
+//!    survives a crash once it has returned, and either happened or did not when it fails with
+//!    anything but [`Error::Unavailable`].
 //!
-//! Backends: `sqlite` (embedded, the default). To add one, implement [`Store`] and add an
-//! instance to `tests/store_contract`.
+//! Backends: `sqlite` (embedded, the default), `redis` (one server, sentinels, a cluster). To add one,
+//! implement [`Store`] and add an instance to `tests/store_contract`.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ use crate::base::{
 
 mod config;
 mod record;
+pub mod redis;
 pub mod seal;
 pub mod sqlite;
 
@@ -46,7 +48,9 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     ) -> Result<Vec<Connection>, Error>;
 
     /// Creates connections or replaces their grants (a connect, a reconnect, an import), all of
-    /// `batch` or none. Replacing raises the generation, so that work in flight loses; it makes the
+    /// `batch` or none; a store that is spread over several servers does so for each connection, and
+    /// may have saved a part of the batch when it fails. Saving the batch again completes it: what has
+    /// a fingerprint is left as it is, the rest is replaced by itself. Replacing raises the generation, so that work in flight loses; it makes the
     /// connection active again and clears its intent and cooldown. Leases stay.
     ///
     /// A connection whose stored fingerprint equals the new one is left as it is: importing the same

@@ -43,7 +43,7 @@ pub(crate) struct Bench {
     /// What both go by.
     pub(crate) clock: ManualClock,
     /// Whatever must live as long as the store.
-    _place: Box<dyn Any + Send + Sync>,
+    pub(crate) _place: Box<dyn Any + Send + Sync>,
 }
 
 /// A store in a file of its own.

@@ -19,6 +19,12 @@ mod lists;
 #[path = "../renewing/memory_store.rs"]
 mod memory_store;
 #[cfg(test)]
+mod redis_bench;
+#[cfg(test)]
+#[path = "../servers/redis.rs"]
+#[expect(dead_code, reason = "other tests do more to their servers")]
+mod redis_servers;
+#[cfg(test)]
 mod saving;
 
 /// Instantiates every guarantee for the backend whose benches `$open` makes.
@@ -109,6 +115,12 @@ macro_rules! contract {
 
 #[cfg(test)]
 contract!(sqlite, crate::bench::sqlite);
+
+#[cfg(test)]
+contract!(redis, crate::redis_bench::single);
+
+#[cfg(test)]
+contract!(redis_cluster, crate::redis_bench::cluster);
 
 // What the tests of the token room run on keeps the same contract.
 #[cfg(test)]

@@ -1,0 +1,162 @@
+//! What every operation has at hand: the door, the names of keys, the time, and how changes are told.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use parking_lot::Mutex;
+use redis::{Cmd, FromRedisValue, Script, ScriptInvocation, Value};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    Options, Time,
+    address::{Address, Kind},
+    door::{Door, Question},
+    failure::Failure,
+    keys::{Keys, Place},
+    rows::Fields,
+    scripts,
+};
+use crate::base::{ids::ConnectionKey, random::SharedRandom};
+
+/// Shared by all operations of one store.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) address: Arc<Address>,
+    pub(super) door: Door,
+    pub(super) keys: Keys,
+    pub(super) options: Options,
+    pub(super) time: Time,
+    pub(super) random: SharedRandom,
+    /// Woken by every change that this process made or heard of.
+    pub(super) changed: Notify,
+    /// Whether changes by others are heard of as they are made.
+    pub(super) listening: AtomicBool,
+    /// When this process last looked after the outboxes.
+    pub(super) tidied: Mutex<Option<Instant>>,
+}
+
+/// What a script says of one connection.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// One word.
+    pub(super) word: String,
+    /// The row, where it matters.
+    pub(super) row: Fields,
+    /// The place in the outbox, if the change waits there; or a number of milliseconds.
+    pub(super) place: String,
+}
+
+// === impl Desk ===
+
+impl Desk {
+    pub(super) fn is_cluster(&self) -> bool {
+        self.address.kind == Kind::Cluster
+    }
+
+    /// Begins a call of `script`, by the arguments that all share.
+    pub(super) fn call<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
+        let mut call = script.prepare_invoke();
+        let now = match &self.time {
+            Time::Server => String::new(),
+            Time::Clock(clock) => clock.now().as_millis().to_string(),
+        };
+        let channel = if self.is_cluster() {
+            String::new()
+        } else {
+            self.keys.channel()
+        };
+        let id = hex::encode(self.random.bytes::<8>());
+        call.arg(now).arg(self.kept()).arg(channel).arg(id);
+        call
+    }
+
+    /// Begins a call of `script` about the connection of `key`.
+    pub(super) fn call_about<'a>(
+        &self,
+        script: &'a Script,
+        key: &ConnectionKey,
+    ) -> (ScriptInvocation<'a>, Place) {
+        let place = self.keys.place(key);
+        let mut call = self.call(script);
+        call.key(&place.keys)
+            .key(self.told(&place))
+            .arg(&place.name);
+        (call, place)
+    }
+
+    /// Ends a call about one connection, and tells of the change if there was one.
+    pub(super) async fn answer(
+        &self,
+        call: &ScriptInvocation<'_>,
+        place: &Place,
+    ) -> Result<Answer, Failure> {
+        let answer = Answer::read(self.ask(call).await?)?;
+        self.tell(place, &answer).await;
+        Ok(answer)
+    }
+
+    pub(super) async fn ask<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, Failure> {
+        self.door.ask(Question::Script(call)).await
+    }
+
+    pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
+        self.door.command(command).await
+    }
+
+    /// Where a script tells of changes at `place`: in the log, or, since that may lie on another
+    /// server of a cluster, in the outbox of the bucket.
+    pub(super) fn told(&self, place: &Place) -> String {
+        if self.is_cluster() {
+            place.outbox.clone()
+        } else {
+            self.keys.single("log")
+        }
+    }
+
+    /// Carries a change from the outbox to the log. What fails here is found by whoever tidies up:
+    /// the write itself has been done.
+    pub(super) async fn tell(&self, place: &Place, answer: &Answer) {
+        if !answer.is_change() {
+            return;
+        }
+        if self.is_cluster() && !answer.place.is_empty() {
+            let told = self.carry(&place.outbox, &answer.place, &place.name).await;
+            if let Err(failure) = told {
+                tracing::debug!(?failure, "a change waits in its outbox");
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Tells in the log what stands in `outbox` at `at`, then crosses it out there. Ending in between
+    /// tells it twice.
+    pub(super) async fn carry(&self, outbox: &str, at: &str, name: &str) -> Result<(), Failure> {
+        let mut call = scripts::TELL.prepare_invoke();
+        call.key(self.keys.single("log"))
+            .arg(self.keys.channel())
+            .arg(self.kept())
+            .arg(name);
+        let () = self.ask(&call).await?;
+        self.command(redis::cmd("HDEL").arg(outbox).arg(at)).await
+    }
+
+    /// One more than promised: the entry that a cursor stands on has to be there.
+    fn kept(&self) -> u64 {
+        u64::from(self.options.keep_changes).saturating_add(1)
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    pub(super) fn read(value: Value) -> Result<Self, Failure> {
+        let (word, row, place) = redis::from_redis_value(value)?;
+        Ok(Self { word, row, place })
+    }
+
+    fn is_change(&self) -> bool {
+        ["created", "replaced", "removed", "stored", "written"].contains(&self.word.as_str())
+    }
+}

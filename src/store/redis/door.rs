@@ -1,0 +1,306 @@
+//! The connection to the servers: one, shared by all calls, opened when needed and again when lost.
+//!
+//! 1. A call whose connection breaks is sent once more on a new one. Scripts recognise a call they
+//!    have carried out already, so that this changes nothing twice.
+//! 2. A server that calls itself a replica is left; the sentinels are asked again.
+//! 3. Nobody waits longer than [`PATIENCE`]. Those who wait for one attempt to connect share its
+//!    failure, for otherwise each would wait for its own.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisFuture, ScriptInvocation,
+    Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClientBuilder,
+    cluster_async::ClusterConnection,
+};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    address::{Address, Host, Kind},
+    failure::{Failure, Remedy, remedy},
+    plug, sentinel,
+};
+
+/// How long one step may take: connecting, or an answer. Far more than a healthy server needs, far
+/// less than the shortest lease.
+const STEP: Duration = Duration::from_secs(2);
+
+/// How long a call may take with all its steps.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a call is sent at most.
+const TRIES: u32 = 4;
+
+/// Between two tries; grows with each.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// For how long a failed attempt to connect speaks for those who waited for it.
+const SHARED: Duration = Duration::from_millis(100);
+
+/// How often the driver of a cluster follows a redirection by itself.
+const REDIRECTIONS: u32 = 3;
+
+/// Opens connections and keeps one.
+#[derive(Debug)]
+pub(super) struct Door {
+    address: Arc<Address>,
+    /// Trusted certificates, in PEM; the platform's if there are none.
+    trust: Option<Vec<u8>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many connections there were; tells them apart.
+    count: u64,
+    wire: Option<Wire>,
+    failed: Option<(Instant, Failure)>,
+}
+
+/// A connection. Clones share it.
+#[derive(Clone)]
+pub(super) enum Wire {
+    /// To one server.
+    Single(MultiplexedConnection),
+    /// To all nodes of a cluster.
+    Cluster(ClusterConnection),
+}
+
+/// What is asked of the servers.
+pub(super) enum Question<'a> {
+    /// One command.
+    Command(&'a Cmd),
+    /// One script, which is loaded if need be.
+    Script(&'a ScriptInvocation<'a>),
+}
+
+// === impl Door ===
+
+impl Door {
+    pub(super) fn new(address: Arc<Address>, trust: Option<Vec<u8>>) -> Self {
+        Self {
+            address,
+            trust,
+            state: Mutex::default(),
+        }
+    }
+
+    /// What is trusted beyond the platform's certificates.
+    pub(super) fn trust(&self) -> Option<&[u8]> {
+        self.trust.as_deref()
+    }
+
+    /// Asks, and asks again where that helps and does no harm.
+    pub(super) async fn ask<T: FromRedisValue>(
+        &self,
+        question: Question<'_>,
+    ) -> Result<T, Failure> {
+        match timeout(PATIENCE, self.ask_patiently(&question)).await {
+            Ok(answer) => Ok(redis::from_redis_value(answer?)?),
+            Err(_elapsed) => {
+                self.leave(None).await;
+                Err(Failure::Silence)
+            }
+        }
+    }
+
+    /// Asks with one command.
+    pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
+        self.ask(Question::Command(command)).await
+    }
+
+    async fn ask_patiently(&self, question: &Question<'_>) -> Result<Value, Failure> {
+        let mut tries = 1;
+        loop {
+            let (number, mut wire) = self.enter().await?;
+            let error = match timeout(STEP + PAUSE, question.put(&mut wire)).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => error,
+                Err(_elapsed) => {
+                    self.leave(Some(number)).await;
+                    return Err(Failure::Silence);
+                }
+            };
+            let remedy = remedy(&error);
+            if remedy == Remedy::Reconnect || error.is_unrecoverable_error() || error.is_timeout() {
+                self.leave(Some(number)).await;
+            }
+            if remedy == Remedy::None || tries >= TRIES {
+                return Err(error.into());
+            }
+            sleep(PAUSE.saturating_mul(tries * tries)).await;
+            tries += 1;
+        }
+    }
+
+    /// The connection that there is, or a new one.
+    async fn enter(&self) -> Result<(u64, Wire), Failure> {
+        let mut state = self.state.lock().await;
+        if let Some(wire) = &state.wire {
+            return Ok((state.count, wire.clone()));
+        }
+        if let Some((at, failure)) = &state.failed
+            && Instant::now().saturating_duration_since(*at) < SHARED
+        {
+            return Err(failure.clone());
+        }
+        match Box::pin(self.connect()).await {
+            Ok(wire) => {
+                state.count += 1;
+                state.failed = None;
+                state.wire = Some(wire.clone());
+                Ok((state.count, wire))
+            }
+            Err(failure) => {
+                state.failed = Some((Instant::now(), failure.clone()));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Lets the connection with this number go, or whichever there is. A cluster's mends itself.
+    pub(super) async fn leave(&self, number: Option<u64>) {
+        let mut state = self.state.lock().await;
+        let is_meant = number.is_none_or(|number| number == state.count);
+        if is_meant && !matches!(state.wire, Some(Wire::Cluster(_))) {
+            state.wire = None;
+        }
+    }
+
+    async fn connect(&self) -> Result<Wire, Failure> {
+        if self.address.kind == Kind::Cluster {
+            return self.connect_cluster().await.map(Wire::Cluster);
+        }
+        let client = self.client().await?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(STEP))
+            .set_response_timeout(Some(STEP));
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        let mut connection = in_time(connecting).await?;
+        if matches!(self.address.kind, Kind::Sentinel { .. }) {
+            sentinel::must_be_master(&mut connection).await?;
+        }
+        Ok(Wire::Single(connection))
+    }
+
+    async fn connect_cluster(&self) -> Result<ClusterConnection, Failure> {
+        let nodes: Result<Vec<_>, _> = self
+            .address
+            .hosts
+            .iter()
+            .map(|host| plug::info(&self.address, host, true))
+            .collect();
+        let mut builder = ClusterClientBuilder::new(nodes?)
+            .retries(REDIRECTIONS)
+            .max_retry_wait(200)
+            .connection_timeout(STEP)
+            .response_timeout(STEP);
+        if self.address.tls {
+            builder = builder
+                .tls(redis::cluster::TlsMode::Secure)
+                .certs(plug::certificates(self.trust.as_deref()));
+        }
+        if let Some(user) = &self.address.user {
+            builder = builder.username(user);
+        }
+        if let Some(password) = &self.address.password {
+            builder = builder.password(password.danger_expose());
+        }
+        let client = builder.build()?;
+        in_time(client.get_async_connection()).await
+    }
+
+    /// A client of the server that takes writes, or of any node of a cluster, for a connection of its
+    /// own.
+    pub(super) async fn client(&self) -> Result<Client, Failure> {
+        let trust = self.trust.as_deref();
+        if let Kind::Sentinel { master } = &self.address.kind {
+            let host = sentinel::find_master(&self.address, master, trust).await?;
+            return plug::client(&self.address, &host, trust);
+        }
+        let mut last = None;
+        for host in &self.address.hosts {
+            match self.reach(host).await {
+                Ok(client) => return Ok(client),
+                Err(failure) => last = Some(failure),
+            }
+        }
+        Err(last.unwrap_or(Failure::Silence))
+    }
+
+    /// A client of `host`; of several hosts, only if it answers.
+    async fn reach(&self, host: &Host) -> Result<Client, Failure> {
+        let client = plug::client(&self.address, host, self.trust.as_deref())?;
+        if self.address.hosts.len() > 1 {
+            drop(in_time(client.get_multiplexed_async_connection()).await?);
+        }
+        Ok(client)
+    }
+}
+
+/// Within one step.
+pub(super) async fn in_time<T>(
+    step: impl Future<Output = redis::RedisResult<T>>,
+) -> Result<T, Failure> {
+    match timeout(STEP, step).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(_elapsed) => Err(Failure::Silence),
+    }
+}
+
+// === impl State ===
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("count", &self.count)
+            .field("open", &self.wire.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Question ===
+
+impl Question<'_> {
+    async fn put(&self, wire: &mut Wire) -> redis::RedisResult<Value> {
+        match self {
+            Self::Command(command) => command.query_async(wire).await,
+            Self::Script(script) => script.invoke_async(wire).await,
+        }
+    }
+}
+
+// === impl Wire ===
+
+impl ConnectionLike for Wire {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Single(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Single(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}

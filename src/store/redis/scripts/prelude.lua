@@ -1,0 +1,126 @@
+-- What every script that touches one connection shares. It is put before each of them.
+--
+-- KEYS, six for each connection: its row; the names of those that are well, of those that need their
+-- user, and how many there are of each; those to renew, by age and by end. The last of KEYS is where
+-- changes are told.
+-- ARGV: [1] now, in milliseconds, or '' for the server's own time; [2] how many changes are kept;
+-- [3] the channel that changes are published on, or '' if they are left in an outbox; [4] what this
+-- call is known by, the same when it is sent again; [5] the connection's name, "provider user".
+--
+-- Numbers are compared here, never passed through: Lua's have 53 bits.
+
+local function now()
+    if ARGV[1] ~= '' then
+        return tonumber(ARGV[1])
+    end
+    local time = redis.call('TIME')
+    return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function digits(number)
+    return string.format('%.0f', number)
+end
+
+local function read(k)
+    return redis.call('HGETALL', KEYS[k])
+end
+
+-- A server that is out of memory refuses commands that may need more, but not within a script that has
+-- changed something by then. What only changes a connection that is there begins with this, so that
+-- renewals go on; the little that they add is bounded. New connections are refused.
+local function go_on(k)
+    redis.call('HDEL', KEYS[k], 'never')
+end
+
+-- What this very call answered when it was carried out before, its answer having been lost.
+local function answered(k, call)
+    local last = redis.call('HGET', KEYS[k], 'call')
+    if last and string.sub(last, 1, #call + 1) == call .. ' ' then
+        return string.sub(last, #call + 2)
+    end
+    return nil
+end
+
+-- Notes what the call answers.
+local function sign(k, call, answer)
+    redis.call('HSET', KEYS[k], 'call', call .. ' ' .. answer, 'updated', digits(now()))
+end
+
+-- Sets the `count` pairs of ARGV from `from` on.
+local function set(k, from, count)
+    if count > 0 then
+        redis.call('HSET', KEYS[k], unpack(ARGV, from, from + 2 * count - 1))
+    end
+end
+
+-- Whether the row is that of the connection `id` at `generation`.
+local function is_behind(k, id, generation)
+    local row = redis.call('HMGET', KEYS[k], 'id', 'generation')
+    return row[1] == id and row[2] == generation
+end
+
+-- Who holds the lease, and until when. If the clock was set back, no more than the lease's own
+-- length is left of it.
+local function holder(k)
+    local lease = redis.call('HMGET', KEYS[k], 'lease_owner', 'lease_until', 'lease_ttl')
+    local till, ttl = tonumber(lease[2] or nil), tonumber(lease[3] or nil)
+    if not lease[1] or not till or not ttl then
+        return nil
+    end
+    local time = now()
+    if till > time + ttl then
+        till = time + ttl
+        redis.call('HSET', KEYS[k], 'lease_until', digits(till))
+    end
+    if till <= time then
+        return nil
+    end
+    return lease[1], till - time
+end
+
+-- Makes the indices say what the row says, whatever they said before.
+local function index(k, name)
+    local provider = string.match(name, '^[^ ]+')
+    local row = redis.call('HMGET', KEYS[k], 'id', 'reason', 'refresh', 'renewed', 'refresh_ends')
+    local health = 0
+    if row[1] then
+        health = row[2] and 2 or 1
+    end
+    for which = 1, 2 do
+        local change = 0
+        if which == health then
+            change = redis.call('ZADD', KEYS[k + which], 0, name)
+        else
+            change = -redis.call('ZREM', KEYS[k + which], name)
+        end
+        if change ~= 0 then
+            redis.call('HINCRBY', KEYS[k + 3], provider .. ' ' .. which, change)
+        end
+    end
+    local renewable = health == 1 and row[3] and row[4]
+    for which = 4, 5 do
+        if renewable and row[which] then
+            redis.call('ZADD', KEYS[k + which], row[which], name)
+        else
+            redis.call('ZREM', KEYS[k + which], name)
+        end
+    end
+end
+
+-- Tells that a connection changed. Where the log lies on another server, that is left in an outbox,
+-- and what is returned is its place there.
+local function tell(name)
+    local told = KEYS[#KEYS]
+    if ARGV[3] ~= '' then
+        redis.call('XADD', told, 'MAXLEN', ARGV[2], '*', 'name', name)
+        -- Without the permission to publish, the others find it when they look.
+        redis.pcall('PUBLISH', ARGV[3], name)
+        return ''
+    end
+    local place = digits(redis.call('HINCRBY', told, 'last', 1))
+    local time = redis.call('TIME')
+    redis.call('HSET', told, place, time[1] .. ' ' .. name)
+    return place
+end
+
+-- ---------------------------------------------------------------------------------------------

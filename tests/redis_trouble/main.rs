@@ -1,0 +1,22 @@
+//! What the Redis store does when a server, its settings or the network fails it. Against real
+//! servers.
+
+#[cfg(test)]
+mod access;
+#[cfg(test)]
+mod cluster;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
+mod lost_answers;
+#[cfg(test)]
+mod notices;
+#[cfg(test)]
+mod promises;
+#[cfg(test)]
+#[path = "../servers/redis.rs"]
+mod servers;
+#[cfg(test)]
+mod trouble;
+#[cfg(test)]
+mod world;

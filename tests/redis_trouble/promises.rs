@@ -1,0 +1,100 @@
+//! What is found about servers that could lose connections.
+
+use daypass::store::redis::{Concern, Finding};
+
+use crate::{
+    servers::{Server, cli, eventually},
+    world::open,
+};
+
+async fn findings(url: &str) -> Vec<Finding> {
+    open(url).await.unwrap().assurances().await.unwrap()
+}
+
+fn url(server: &Server) -> String {
+    format!("redis://127.0.0.1:{}", server.port)
+}
+
+fn concerns(findings: &[Finding]) -> Vec<(Concern, bool)> {
+    findings
+        .iter()
+        .map(|finding| (finding.concern, finding.is_grave))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_keeps_everything_gives_no_cause_for_worry() {
+    let server = Server::start(&["--appendonly", "yes"]);
+    assert_eq!(findings(&url(&server)).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restart_would_lose_is_said() {
+    for (options, said) in [
+        (&["--appendonly", "no"][..], "keeps nothing on disk"),
+        (&["--save", "60 1"], "snapshots only"),
+        (
+            &["--appendonly", "yes", "--appendfsync", "no"],
+            "half minute",
+        ),
+    ] {
+        let server = Server::start(options);
+        let found = findings(&url(&server)).await;
+        assert_eq!(concerns(&found), [(Concern::Persistence, true)]);
+        assert!(found[0].what.contains(said), "{found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_may_throw_connections_away_is_named() {
+    let server = Server::start(&["--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"]);
+    let found = findings(&url(&server)).await;
+    assert_eq!(concerns(&found), [(Concern::Eviction, true)]);
+    assert!(found[0].what.contains("noeviction"), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_nobody_waits_for_are_named() {
+    let server = Server::start(&["--appendonly", "yes"]);
+    let port = server.port.to_string();
+    let _replica = Server::start(&["--replicaof", "127.0.0.1", &port]);
+    eventually("the replica is there", || {
+        cli(server.port, &["INFO", "replication"]).contains("connected_slaves:1")
+    });
+    assert_eq!(
+        concerns(&findings(&url(&server)).await),
+        [(Concern::Replication, false)]
+    );
+    cli(
+        server.port,
+        &["CONFIG", "SET", "min-replicas-to-write", "1"],
+    );
+    eventually("the replica has confirmed", || {
+        cli(server.port, &["SET", "probe", "1"]) == "OK"
+    });
+    assert_eq!(findings(&url(&server)).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_not_ask_is_told_what_was_not_looked_at() {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lru"]);
+    let words = [
+        "ACL", "SETUSER", "shy", "on", ">p", "~*", "&*", "+@all", "-config",
+    ];
+    assert_eq!(cli(server.port, &words), "OK");
+    let shy = format!("redis://shy:p@127.0.0.1:{}", server.port);
+    let found = findings(&shy).await;
+    assert!(
+        concerns(&found).contains(&(Concern::Unchecked, false)),
+        "{found:?}"
+    );
+    assert!(
+        concerns(&found).contains(&(Concern::Eviction, true)),
+        "{found:?}"
+    );
+    cli(server.port, &["ACL", "SETUSER", "shy", "-info"]);
+    assert_eq!(
+        concerns(&findings(&shy).await),
+        [(Concern::Unchecked, false)]
+    );
+}

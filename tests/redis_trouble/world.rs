@@ -1,0 +1,120 @@
+//! Opening stores, and short names for records.
+
+use std::{error::Error as _, sync::Arc, time::Duration};
+
+use daypass::{
+    base::{
+        clock::Timestamp,
+        ids::{ConnectionId, ConnectionKey, ProviderName, UserId},
+        lifecycle::Lifecycle,
+        random::OsRandom,
+    },
+    store::{
+        Connection, Error, NewConnection, Redemption, Renewed, Saved, SealedTokens, Store,
+        redis::{Address, Options, Parts, Redis, Time},
+        seal::Sealed,
+    },
+};
+
+/// Opens the store at `url`.
+pub(crate) async fn open(url: &str) -> Result<Redis, Error> {
+    open_trusting(url, None).await
+}
+
+/// Opens the store at `url`, trusting `trust` if given.
+pub(crate) async fn open_trusting(url: &str, trust: Option<String>) -> Result<Redis, Error> {
+    daypass::http::tls::install_crypto();
+    let mut parts = parts();
+    parts.trust = trust.map(String::into_bytes);
+    Redis::open(Address::parse(url).unwrap(), parts).await
+}
+
+/// Opens the store at `url`, to be treated as `options` say.
+pub(crate) async fn open_with(url: &str, options: Options) -> Redis {
+    let opening = Redis::open_with(Address::parse(url).unwrap(), parts(), options);
+    opening.await.unwrap()
+}
+
+fn parts() -> Parts {
+    Parts {
+        trust: None,
+        time: Time::Server,
+        random: Arc::new(OsRandom),
+        lifecycle: Lifecycle::new(),
+    }
+}
+
+/// Everything that an error says, its causes too.
+pub(crate) fn whole(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The key of `user`.
+pub(crate) fn key(user: &str) -> ConnectionKey {
+    ConnectionKey {
+        provider: ProviderName::parse("calendly").unwrap(),
+        user: UserId::parse(user).unwrap(),
+    }
+}
+
+/// Tokens called `name`.
+pub(crate) fn tokens(name: &str) -> SealedTokens {
+    SealedTokens {
+        access: Sealed::from_bytes(name.as_bytes().to_vec()),
+        refresh: Some(Sealed::from_bytes(b"refresh".to_vec())),
+        renewed_at: Timestamp::from_secs(1_800_000_000),
+        access_expires_at: Timestamp::from_secs(1_800_007_200),
+        refresh_expires_at: None,
+    }
+}
+
+/// A connection of `user` to save.
+pub(crate) fn new(user: &str) -> NewConnection {
+    NewConnection {
+        key: key(user),
+        id: ConnectionId::random(&OsRandom),
+        tokens: Some(tokens("first")),
+        external_id: None,
+        organization: None,
+        managed_user_id: None,
+        scope: None,
+        fingerprint: None,
+        at: Timestamp::from_secs(1_800_000_000),
+    }
+}
+
+/// A renewal whose access token is called `name`.
+pub(crate) fn renewed(name: &str) -> Renewed {
+    Renewed {
+        tokens: tokens(name),
+        redemption: Redemption::Standard,
+        scope: None,
+        external_id: None,
+        organization: None,
+    }
+}
+
+/// Saves a connection of `user`.
+pub(crate) async fn connect(store: &dyn Store, user: &str) -> Connection {
+    let saved = store.save(vec![new(user)]).await.unwrap();
+    saved.first().map(Saved::connection).unwrap().clone()
+}
+
+/// Tries `step` until it succeeds, for at most ten seconds.
+pub(crate) async fn persist<T>(mut step: impl AsyncFnMut() -> Result<T, Error>) -> T {
+    let mut last = None;
+    for _ in 0..100 {
+        match step().await {
+            Ok(done) => return done,
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{last:?}");
+}
