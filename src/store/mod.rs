@@ -7,7 +7,7 @@
 //! 4. Each method of [`Store`] is one atomic step that survives a crash once it has returned, and
 //!    either happened or did not when it fails with anything but [`Error::Unavailable`].
 //!
-//! Backends: `sqlite` (embedded, the default). To add one, implement [`Store`] and add an
+//! Backends: `sqlite` (embedded, the default), `postgres`. To add one, implement [`Store`] and add an
 //! instance to `tests/store_contract`.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
@@ -21,6 +21,7 @@ use crate::base::{
 };
 
 mod config;
+pub mod postgres;
 mod record;
 pub mod seal;
 pub mod sqlite;

@@ -19,6 +19,8 @@ mod lists;
 #[path = "../renewing/memory_store.rs"]
 mod memory_store;
 #[cfg(test)]
+mod postgres_server;
+#[cfg(test)]
 mod saving;
 
 /// Instantiates every guarantee for the backend whose benches `$open` makes.
@@ -109,6 +111,13 @@ macro_rules! contract {
 
 #[cfg(test)]
 contract!(sqlite, crate::bench::sqlite);
+
+#[cfg(test)]
+contract!(postgres, crate::bench::postgres);
+
+// Whatever leaves something in its session fails here.
+#[cfg(test)]
+contract!(pgbouncer, crate::bench::pgbouncer);
 
 // What the tests of the token room run on keeps the same contract.
 #[cfg(test)]
