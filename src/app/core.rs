@@ -10,8 +10,13 @@ use crate::{
         random::{OsRandom, SharedRandom},
     },
     config::{ProviderConfig, Settings},
+    http::tls::{self, Alpn},
     provider::{Calls, SharedProvider, calcom::Calcom, calendly::Calendly},
-    store::{Backend, SharedStore, sqlite::Sqlite},
+    store::{
+        Backend, SharedStore,
+        postgres::{Postgres, Surroundings},
+        sqlite::Sqlite,
+    },
     token::{Observer, Parts, Tokens, Unobserved},
 };
 
@@ -51,7 +56,7 @@ impl Core {
         let clock: SharedClock = Arc::new(SystemClock);
         let random: SharedRandom = Arc::new(OsRandom);
         let keys = keys::key_ring(&settings.encryption, &settings.store.backend, &*random)?;
-        let store = open_store(&settings.store.backend, &clock)?;
+        let store = open_store(settings, &clock, &random, &lifecycle).await?;
         let providers = providers(settings, &clock)?;
         let observer = match role {
             Role::Sidecar(observer) => observer,
@@ -79,10 +84,23 @@ impl Core {
     }
 }
 
-fn open_store(backend: &Backend, clock: &SharedClock) -> Result<SharedStore, StartError> {
-    match backend {
-        Backend::Sqlite { path } => Ok(Arc::new(Sqlite::open(path, Arc::clone(clock))?)),
-    }
+async fn open_store(
+    settings: &Settings,
+    clock: &SharedClock,
+    random: &SharedRandom,
+    lifecycle: &Lifecycle,
+) -> Result<SharedStore, StartError> {
+    Ok(match &settings.store.backend {
+        Backend::Sqlite { path } => Arc::new(Sqlite::open(path, Arc::clone(clock))?),
+        Backend::Postgres { address } => {
+            let surroundings = Surroundings {
+                tls: tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?,
+                lifecycle: lifecycle.clone(),
+                random: Arc::clone(random),
+            };
+            Arc::new(Postgres::open(address, surroundings).await?)
+        }
+    })
 }
 
 fn providers(settings: &Settings, clock: &SharedClock) -> Result<Vec<SharedProvider>, StartError> {

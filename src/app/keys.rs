@@ -21,6 +21,11 @@ pub enum KeysError {
     /// A configured key is unusable.
     #[error("a configured key is unusable")]
     Configured(#[from] KeyError),
+    /// There is none, and no place to keep a key file.
+    #[error(
+        "no encryption key is configured, which this store needs: make one with `daypass keygen`"
+    )]
+    Missing,
     /// The key file is unusable.
     #[error(transparent)]
     File(#[from] KeyFileError),
@@ -41,7 +46,9 @@ pub(super) fn key_ring(
         return Ok(KeyRing::new(active, keys?)?);
     }
     // The configuration refuses any other store without a key.
-    let Backend::Sqlite { path } = backend;
+    let Backend::Sqlite { path } = backend else {
+        return Err(KeysError::Missing);
+    };
     let path = key_file_beside(path);
     let key = match ensure_key_file(&path, random)? {
         KeyFile::Created(key) => {

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{problem::Origin, section::Section};
-use crate::store::{Backend, Config};
+use crate::store::{Backend, Config, postgres::Address};
 
 /// The variables that apps already use, in order.
 const FALLBACKS: [&str; 2] = ["DATABASE_URL", "REDIS_URL"];
@@ -27,10 +27,9 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         section.declare("url", "text", Some(DEFAULT_URL));
     }
     let spool_dir = section.path("spool_dir", SPOOL);
-    let Backend::Sqlite { path } = backend.as_ref()?;
-    let spool_dir = match section.find("spool_dir") {
-        Some(_) => spool_dir?,
-        None => path.with_file_name(SPOOL),
+    let spool_dir = match (section.find("spool_dir"), backend.as_ref()?) {
+        (None, Backend::Sqlite { path }) => path.with_file_name(SPOOL),
+        _ => spool_dir?,
     };
     Some(Config {
         backend: backend?,
@@ -48,7 +47,7 @@ fn fallback(section: &Section<'_>) -> Option<Backend> {
             Err(_) => section.context().warning(
                 Origin::Environment { variable: variable.to_owned() },
                 "store.url",
-                format!("names no SQLite database, and this version has no other store: {DEFAULT_URL} is used; set store.url to say so yourself"),
+                format!("names no store that this version has, and is passed over: {DEFAULT_URL} is used if nothing else is set; set store.url to say so yourself"),
             ),
         }
     }
@@ -56,16 +55,21 @@ fn fallback(section: &Section<'_>) -> Option<Backend> {
 }
 
 fn parse(text: &str) -> Result<Backend, String> {
-    let Some((scheme, rest)) = text.split_once(':') else {
-        return Err(
-            "expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\"".to_owned(),
-        );
-    };
-    if scheme != "sqlite" {
-        return Err(
-            "this version has only SQLite: expected \"sqlite:\" and the path of a file".to_owned(),
-        );
+    match text.split_once(':') {
+        Some(("sqlite", rest)) => sqlite(rest),
+        Some(("postgres" | "postgresql", _)) => match Address::parse(text) {
+            Ok(address) => Ok(Backend::Postgres { address }),
+            Err(error) => Err(error.to_string()),
+        },
+        _ => Err(
+            "expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\", or \
+             \"postgres://user:password@host/database\""
+                .to_owned(),
+        ),
     }
+}
+
+fn sqlite(rest: &str) -> Result<Backend, String> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     if Path::new(path).file_name().is_none() || path.ends_with('/') {
         return Err("\"sqlite:\" must be followed by the path of a file".to_owned());

@@ -147,7 +147,8 @@ the configuration has 4 problems
     there is no such key in [refresh]; did you mean `buffer`?
 
   daypass.toml:4: store.url
-    this version has only SQLite: expected \"sqlite:\" and the path of a file
+    expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\", or \
+\"postgres://user:password@host/database\"
 
   environment variable DAYPASS_ADMIN_LISTEN: admin.listen
     whoever reaches this listener can manage every connection: set admin.token or \
@@ -463,21 +464,38 @@ fn names_that_apps_already_use_count_least() {
     );
 }
 
+/// The path of an SQLite store.
+fn sqlite(loaded: &Loaded) -> &Path {
+    match &loaded.settings.store.backend {
+        store_room::Backend::Sqlite { path } => path,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn another_store_is_a_problem_when_asked_for_and_a_warning_when_found() {
-    assert!(problem(file("[store]\nurl = \"redis://h\"")).contains("only SQLite"));
-    let loaded = fine(variables(&[
-        ("DATABASE_URL", "postgres://u:p@h/d"),
-        ("REDIS_URL", "redis://h"),
-    ]));
+    assert!(problem(file("[store]\nurl = \"mysql://h\"")).contains("expected \"sqlite:\""));
+    let loaded = fine(variables(&[("DATABASE_URL", "mysql://u:p@h/d")]));
     let warned = loaded
         .warnings
         .iter()
         .filter(|warning| warning.key == "store.url")
         .count();
-    assert_eq!(warned, 2);
-    let store_room::Backend::Sqlite { path } = &loaded.settings.store.backend;
-    assert_eq!(path, Path::new("daypass.db"));
+    assert_eq!(warned, 1);
+    assert_eq!(sqlite(&loaded), Path::new("daypass.db"));
+}
+
+#[test]
+fn a_store_that_is_shared_needs_a_key() {
+    let url = ("DATABASE_URL", "postgres://u:hidden@h/d");
+    let message = problem(variables(&[url]));
+    assert!(message.contains("daypass keygen"), "{message}");
+    let key = format!("k1:{}", "A".repeat(43));
+    let loaded = fine(variables(&[url, ("DAYPASS_ENCRYPTION_KEYS", &key)]));
+    let backend = &loaded.settings.store.backend;
+    assert!(matches!(backend, store_room::Backend::Postgres { .. }));
+    assert!(!format!("{:?}", loaded.settings.store).contains("hidden"));
+    assert_eq!(loaded.settings.store.spool_dir, Path::new("daypass-spool"));
 }
 
 #[test]
@@ -487,8 +505,7 @@ fn the_spool_lies_beside_the_database() {
         "sqlite:///var/lib/daypass/d.db",
     ] {
         let loaded = fine(variables(&[("DATABASE_URL", url)]));
-        let store_room::Backend::Sqlite { path } = &loaded.settings.store.backend;
-        assert_eq!(path, Path::new("/var/lib/daypass/d.db"));
+        assert_eq!(sqlite(&loaded), Path::new("/var/lib/daypass/d.db"));
         assert_eq!(
             loaded.settings.store.spool_dir,
             Path::new("/var/lib/daypass/daypass-spool")

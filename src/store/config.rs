@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::postgres;
+
 /// The settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -20,4 +22,18 @@ pub enum Backend {
         /// Which one.
         path: PathBuf,
     },
+    /// A PostgreSQL database.
+    Postgres {
+        /// Which one, and who to be there; holds a password.
+        address: postgres::Address,
+    },
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// Whether a key file may be made where no key is configured: only beside a file.
+    pub const fn may_keep_its_key(&self) -> bool {
+        matches!(self, Self::Sqlite { .. })
+    }
 }

@@ -120,7 +120,7 @@ fn postgres_at(url: &str) -> Bench {
     Bench {
         store: open(),
         other: open(),
-        clock: clock.clone(),
+        clock,
         _place: Box::new(lifecycle),
     }
 }

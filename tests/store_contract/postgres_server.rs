@@ -11,8 +11,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// How the program that runs a server ends it, and its folder: when nobody holds the pipe any more.
 const GUARD: &str = r#"
@@ -20,13 +22,16 @@ const GUARD: &str = r#"
     "$@" </dev/null >>"$LOG" 2>&1 &
     pid=$!
     read -r _
-    kill -QUIT $pid 2>/dev/null
+    kill -"$SIGNAL" $pid 2>/dev/null
     wait $pid
     [ -z "$FOLDER" ] || rm -rf "$FOLDER"
 "#;
 
+/// Whom servers run as, if this is root: PostgreSQL refuses to be root.
+const NOBODY: u32 = 65534;
+
 /// Longer than any server takes to start, on a machine that does much else.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The user that the tests sign in as.
 pub(crate) const USER: &str = "daypass";
@@ -101,7 +106,7 @@ impl Server {
     pub(crate) fn resume(&mut self) {
         assert!(self.running.is_none());
         let _stale = fs::remove_file(self.folder.join("data/postmaster.pid"));
-        let mut postgres = guarded(&self.folder, &program("postgres"), "postgres.log");
+        let mut postgres = guarded(&self.folder, &program("postgres"), "postgres.log", "QUIT");
         postgres.arg("-D").arg(self.folder.join("data"));
         postgres.args(["-p", &self.port.to_string()]);
         let places = format!("unix_socket_directories={}", self.folder.display());
@@ -117,7 +122,7 @@ impl Server {
         let begun = Instant::now();
         while !self.is_ready() {
             assert!(
-                begun.elapsed() < START_LIMIT,
+                waited(begun) < START_LIMIT,
                 "it does not start:\n{}",
                 self.log()
             );
@@ -127,27 +132,27 @@ impl Server {
 
     /// Sends it a signal and waits for its end: `INT` stops it in order, `KILL` does not.
     pub(crate) fn stop(&mut self, signal: &str) {
-        let mut running = self.running.take().unwrap();
+        let (mut guard, pid) = (self.running.take().unwrap(), self.pid());
+        // The guard is stopped first, for it removes the folder when its server is gone.
+        guard.kill().unwrap();
+        guard.wait().unwrap();
+        self.signal(signal);
+        let begun = Instant::now();
+        while is_running(&pid) {
+            assert!(waited(begun) < START_LIMIT, "it does not stop");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends its main process a signal.
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
             .args(["-s", signal, &self.pid()])
             .status();
         assert!(sent.unwrap().success());
-        let begun = Instant::now();
-        while Path::new("/proc")
-            .join(self.pid_or_none().unwrap_or_default())
-            .exists()
-            && self.pid_or_none().is_some()
-            && !self.is_gone()
-        {
-            assert!(begun.elapsed() < START_LIMIT, "it does not stop");
-            thread::sleep(Duration::from_millis(10));
-        }
-        // The folder stays: only the guard that is left by itself removes it.
-        let _ended = running.kill();
-        let _reaped = running.wait();
     }
 
-    /// Sends its main process a signal: `STOP` and `CONT` freeze and thaw it.
+    /// Its port on 127.0.0.1.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -196,21 +201,15 @@ impl Server {
     }
 
     fn pid(&self) -> String {
-        self.pid_or_none().unwrap()
+        let file = self.pid_file().unwrap();
+        file.lines().next().unwrap().to_owned()
     }
+}
 
-    fn pid_or_none(&self) -> Option<String> {
-        Some(self.pid_file()?.lines().next()?.to_owned())
-    }
-
-    fn is_gone(&self) -> bool {
-        let stat = fs::read_to_string(format!(
-            "/proc/{}/stat",
-            self.pid_or_none().unwrap_or_default()
-        ));
-        // A process that nobody has waited for yet is a zombie.
-        stat.map_or(true, |stat| stat.contains(") Z "))
-    }
+/// Whether there is such a process; one that nobody has waited for yet does not count.
+fn is_running(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 impl Drop for Server {
@@ -247,12 +246,12 @@ impl Bouncer {
         );
         let mut file = fs::File::create(&settings).unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let mut pgbouncer = guarded(&folder, &pgbouncer(), "pgbouncer.log");
+        let mut pgbouncer = guarded(&folder, &pgbouncer(), "pgbouncer.log", "KILL");
         let running = pgbouncer.arg(&settings).spawn().unwrap();
         let begun = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let log = fs::read_to_string(folder.join("pgbouncer.log")).unwrap_or_default();
-            assert!(begun.elapsed() < START_LIMIT, "it does not start:\n{log}");
+            assert!(waited(begun) < START_LIMIT, "it does not start:\n{log}");
             thread::sleep(Duration::from_millis(10));
         }
         Self {
@@ -275,8 +274,7 @@ fn private_folder() -> PathBuf {
         .unwrap()
         .keep();
     if is_root() {
-        let nobody = fs::metadata("/nonexistent").map_or(65534, |found| found.uid());
-        chown(&folder, Some(nobody), Some(nobody)).unwrap();
+        chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     folder
 }
@@ -290,7 +288,8 @@ fn as_nobody(folder: &Path, program: PathBuf) -> Command {
     let mut command = if is_root() {
         let mut command = Command::new("setpriv");
         command
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}")])
+            .args(["--clear-groups", "--"])
             .arg(program);
         command
     } else {
@@ -301,11 +300,12 @@ fn as_nobody(folder: &Path, program: PathBuf) -> Command {
 }
 
 /// `program`, to run for as long as this process holds the pipe; its arguments are to follow.
-fn guarded(folder: &Path, program: &Path, log: &str) -> Command {
+fn guarded(folder: &Path, program: &Path, log: &str, signal: &str) -> Command {
     let mut command = as_nobody(folder, "/bin/sh".into());
     command
         .args(["-c", GUARD, "guard"])
         .arg(program)
+        .env("SIGNAL", signal)
         .env("LOG", folder.join(log))
         .env("FOLDER", folder)
         .stdin(Stdio::piped())
@@ -336,4 +336,8 @@ fn pgbouncer() -> PathBuf {
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
+}
+
+fn waited(begun: Instant) -> Duration {
+    Instant::now().saturating_duration_since(begun)
 }

@@ -20,7 +20,7 @@ use crate::{
     },
     store::{
         Begun, Committed, Connection, Cooldown, Fence, Fenced, ReauthReason, Redemption, Renewed,
-        Spent,
+        Spent, seal::Sealed,
     },
 };
 
@@ -188,10 +188,7 @@ pub(super) async fn commit(
                 (&fence.id.as_bytes().as_slice(), Type::BYTEA),
                 (&number(fence.generation), Type::INT8),
                 (&tokens.access.as_bytes(), Type::BYTEA),
-                (
-                    &tokens.refresh.as_ref().map(|token| token.as_bytes()),
-                    Type::BYTEA,
-                ),
+                (&tokens.refresh.as_ref().map(Sealed::as_bytes), Type::BYTEA),
                 (&tokens.renewed_at.as_millis(), Type::INT8),
                 (&tokens.access_expires_at.as_millis(), Type::INT8),
                 (

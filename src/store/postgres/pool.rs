@@ -33,7 +33,7 @@ pub(super) type Driver = tokio_postgres::Connection<Socket, Stream>;
 const TRIES: u32 = 5;
 
 /// A connection that was not used for so long is closed.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// The connections of one store.
 pub(super) struct Pool {

@@ -78,7 +78,11 @@ impl<'r> Cells<'r> {
         let index = self.next;
         self.next += 1;
         self.row.try_get(index).map_err(|_shows_the_value| {
-            let name = self.row.columns().get(index).map(|column| column.name());
+            let name = self
+                .row
+                .columns()
+                .get(index)
+                .map(tokio_postgres::Column::name);
             format!("its {} is of the wrong kind", name.unwrap_or("?"))
         })
     }
