@@ -16,15 +16,16 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How the program that runs a server ends it, and its folder: when nobody holds the pipe any more.
+/// What runs a server, and ends it and its folder when nobody holds the pipe any more; told to keep
+/// the folder, it waits for the server to end otherwise.
 const GUARD: &str = r#"
     trap '' INT TERM
     "$@" </dev/null >>"$LOG" 2>&1 &
     pid=$!
-    read -r _
-    kill -"$SIGNAL" $pid 2>/dev/null
+    read -r word
+    [ "$word" = keep ] || kill -"$SIGNAL" $pid 2>/dev/null
     wait $pid
-    [ -z "$FOLDER" ] || rm -rf "$FOLDER"
+    [ "$word" = keep ] || rm -rf "$FOLDER"
 "#;
 
 /// Whom servers run as, if this is root: PostgreSQL refuses to be root.
@@ -45,10 +46,10 @@ pub(crate) const FAST: &[&str] = &[
 
 /// A running server.
 pub(crate) struct Server {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     port: u16,
     settings: Vec<String>,
-    running: Option<Child>,
+    pub(crate) running: Option<Child>,
 }
 
 /// A running PgBouncer.
@@ -130,38 +131,6 @@ impl Server {
         }
     }
 
-    /// Sends it a signal and waits for its end: `INT` stops it in order, `KILL` does not.
-    pub(crate) fn stop(&mut self, signal: &str) {
-        let (mut guard, pid) = (self.running.take().unwrap(), self.pid());
-        // The guard is stopped first, for it removes the folder when its server is gone.
-        guard.kill().unwrap();
-        guard.wait().unwrap();
-        self.signal(signal);
-        let begun = Instant::now();
-        while is_running(&pid) {
-            assert!(waited(begun) < START_LIMIT, "it does not stop");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Sends its main process a signal.
-    pub(crate) fn signal(&self, signal: &str) {
-        let sent = Command::new("kill")
-            .args(["-s", signal, &self.pid()])
-            .status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// Its port on 127.0.0.1.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Its data directory, for configuration files.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.folder.join("data")
-    }
-
     /// The URL of a database of it, by TCP.
     pub(crate) fn url(&self, database: &str) -> String {
         format!(
@@ -189,7 +158,7 @@ impl Server {
         fs::read_to_string(self.folder.join("postgres.log")).unwrap_or_default()
     }
 
-    fn pid_file(&self) -> Option<String> {
+    pub(crate) fn pid_file(&self) -> Option<String> {
         fs::read_to_string(self.folder.join("data/postmaster.pid")).ok()
     }
 
@@ -199,17 +168,6 @@ impl Server {
             .nth(7)
             .is_some_and(|status| status.trim() == "ready")
     }
-
-    fn pid(&self) -> String {
-        let file = self.pid_file().unwrap();
-        file.lines().next().unwrap().to_owned()
-    }
-}
-
-/// Whether there is such a process; one that nobody has waited for yet does not count.
-fn is_running(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 impl Drop for Server {

@@ -205,8 +205,7 @@ impl Lent {
 
     /// Begins a transaction. Left without [`Self::commit`], it ends with its connection.
     pub(super) async fn begin(&mut self) -> Result<(), Failure> {
-        self.batch("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-            .await?;
+        self.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
         self.in_doubt = true;
         Ok(())
     }

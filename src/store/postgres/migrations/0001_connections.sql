@@ -1,5 +1,10 @@
--- Everything lives in a schema of its own, so that the database may be shared with the app.
-CREATE SCHEMA IF NOT EXISTS daypass;
+-- Everything lives in a schema of its own, so that the database may be shared with the app. Where it
+-- is there, it was made by somebody who may; asking for it again would need the right to.
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'daypass') THEN
+        CREATE SCHEMA daypass;
+    END IF;
+END $$;
 
 -- Which migrations were applied, and the oldest version of daypass that can work with the outcome.
 CREATE TABLE daypass.schema_versions (
