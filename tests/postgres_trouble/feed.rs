@@ -29,13 +29,13 @@ async fn cursor(store: &Postgres) -> Cursor {
 async fn heard(store: &Postgres, writer: &Postgres, user: &str) -> Option<Duration> {
     let at = cursor(store).await;
     let waiting = store.changes(Some(at), LONG);
-    let writing = async {
+    let write = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         writer.save(vec![new(user)]).await.unwrap();
         Instant::now()
     };
     let (changes, written) = timeout(Duration::from_secs(3), async {
-        let (changes, written) = tokio::join!(waiting, writing);
+        let (changes, written) = tokio::join!(waiting, write);
         (changes.unwrap(), written)
     })
     .await

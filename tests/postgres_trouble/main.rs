@@ -6,6 +6,8 @@ mod control;
 #[cfg(test)]
 mod feed;
 #[cfg(test)]
+mod lists;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 #[path = "../store_contract/postgres_server.rs"]

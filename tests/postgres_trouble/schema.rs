@@ -56,6 +56,8 @@ async fn a_running_store_whose_tables_were_renamed_says_why_at_once() {
     );
     let error = running.load(&key("anna")).await.unwrap_err();
     assert!(is_future(&error), "{error:?}");
+    let error = running.save(vec![new("anna")]).await.unwrap_err();
+    assert!(is_future(&error), "{error:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
+use tokio::time::timeout;
 use tokio_postgres::{Row, types::Type};
 
 use super::{
@@ -67,12 +68,19 @@ impl Desk {
         self.is_current()?;
         let answer = self.pool.query(sql, params).await;
         match answer {
-            Err(failure) if failure.is_about_tables() => {
-                schema::check(&self.pool).await?;
-                Err(failure)
-            }
+            Err(failure) => Err(self.explained(failure).await),
             answer => answer,
         }
+    }
+
+    /// The reason behind `failure`, if the tables are no longer what this version knows.
+    pub(super) async fn explained(&self, failure: Failure) -> Failure {
+        if failure.is_about_tables()
+            && let Err(reason) = schema::check(&self.pool).await
+        {
+            return reason;
+        }
+        failure
     }
 
     /// Refuses to work on tables that this version does not know.
@@ -113,13 +121,16 @@ impl Desk {
         }
         let desk = Arc::clone(self);
         drop(self.lifecycle.spawn(async move {
-            let told = desk.announce(&lines).await;
-            let pruned = if prune {
-                desk.prune(oldest).await
-            } else {
-                Ok(())
-            };
-            if let Err(failure) = told.and(pruned) {
+            let limit = desk.options.timeout;
+            let told = timeout(limit, async {
+                desk.announce(&lines).await?;
+                if prune {
+                    desk.prune(oldest).await
+                } else {
+                    Ok(())
+                }
+            });
+            if let Err(failure) = told.await.unwrap_or(Err(Failure::Late(limit))) {
                 tracing::debug!(
                     ?failure,
                     "a change was not announced; others find it by looking"

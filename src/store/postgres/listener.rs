@@ -79,17 +79,16 @@ async fn listen(desk: &Arc<Desk>, own: &str, random: &dyn Random) {
 }
 
 async fn listen_once(desk: &Arc<Desk>, own: &str) -> Result<End, Failure> {
-    let (client, driver) = desk.pool.connect().await?;
+    let (client, driver) = in_time(desk.pool.connect()).await?;
     let (heard, mut hearing) = mpsc::channel(QUEUE);
     let watched = Arc::clone(desk);
     desk.lifecycle
         .spawn_unwatched(async move { drive(driver, &heard, &watched).await });
-    client
-        .batch_execute(&format!("LISTEN {CHANNEL}; LISTEN {own}"))
-        .await?;
+    let ask = format!("LISTEN {CHANNEL}; LISTEN {own}");
+    in_time(async { Ok(client.batch_execute(&ask).await?) }).await?;
     let mut trusted = false;
     loop {
-        call(desk, own).await?;
+        in_time(call(desk, own)).await?;
         let answered = timeout(CALL_LIMIT, hear_until(own, desk, &mut hearing));
         if !answered.await.unwrap_or(false) {
             return Ok(if trusted { End::Lost } else { End::Deaf });
@@ -105,6 +104,12 @@ async fn listen_once(desk: &Arc<Desk>, own: &str) -> Result<End, Failure> {
             return Ok(End::Lost);
         }
     }
+}
+
+/// No step of getting ready may take longer than a call.
+async fn in_time<T>(step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let done = timeout(CALL_LIMIT, step).await;
+    done.unwrap_or(Err(Failure::Late(CALL_LIMIT)))
 }
 
 /// Rings `own` on whatever connection is free.

@@ -57,7 +57,21 @@ pub(super) async fn save(
     batch: Vec<NewConnection>,
 ) -> Result<Vec<Saved>, Failure> {
     desk.is_current()?;
-    let rounds = rounds(&batch);
+    let (saved, told) = match write(desk, &batch).await {
+        Ok(done) => done,
+        Err(failure) => return Err(desk.explained(failure).await),
+    };
+    desk.told(told);
+    let saved: Option<Vec<Saved>> = saved.into_iter().collect();
+    saved.ok_or(Failure::Unfit("a connection that was saved is not there"))
+}
+
+/// What became of each of `batch`, once that is committed.
+async fn write(
+    desk: &Desk,
+    batch: &[NewConnection],
+) -> Result<(Vec<Option<Saved>>, Vec<Noted>), Failure> {
+    let rounds = rounds(batch);
     let mut saved: Vec<Option<Saved>> = batch.iter().map(|_| None).collect();
     let mut told = Vec::new();
     let mut db = desk.pool.lend().await?;
@@ -72,10 +86,7 @@ pub(super) async fn save(
         }
     }
     db.commit().await?;
-    drop(db);
-    desk.told(told);
-    let saved: Option<Vec<Saved>> = saved.into_iter().collect();
-    saved.ok_or(Failure::Unfit("a connection that was saved is not there"))
+    Ok((saved, told))
 }
 
 /// The places in `batch`, so ordered that all processes lock rows in one order, and so divided that
