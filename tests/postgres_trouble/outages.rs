@@ -83,6 +83,38 @@ async fn a_frozen_server_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_takes_too_long_is_undone_with_its_connection() {
+    let server = Server::start(FAST);
+    let url = server.url("postgres");
+    let mut options = Options::default();
+    options.timeout = Duration::from_millis(200);
+    options.connections = 1;
+    options.listen = false;
+    let store = open_with(&url, options).await.unwrap();
+    let was = connected(&store, "anna").await;
+    let (other, driver) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let blocked = async {
+        let lock = "BEGIN; SELECT FROM daypass.connections FOR UPDATE";
+        other.batch_execute(lock).await.unwrap();
+        let outcome = store.save(vec![new("ben"), new("anna")]).await;
+        other.batch_execute("COMMIT").await.unwrap();
+        drop(other);
+        outcome
+    };
+    let (outcome, _ended) = tokio::join!(blocked, driver);
+    let error = outcome.unwrap_err();
+    assert!(error.to_string().contains("did not answer"), "{error}");
+    recovered(&store).await;
+    assert_eq!(store.load(&key("ben")).await.unwrap(), None);
+    // Visible to everybody, not only inside of a transaction that was left open.
+    store.commit(&was, renewed("second")).await.unwrap();
+    let count = "SELECT count(*) FROM daypass.connections WHERE generation = 2";
+    assert_eq!(server.sql("postgres", count), "1");
+}
+
+#[tokio::test]
 async fn a_read_only_server_is_read_from_and_says_so_to_writes() {
     let server = Server::start(FAST);
     let store = open(&server.url("postgres")).await.unwrap();

@@ -58,7 +58,7 @@ async fn listen(desk: &Arc<Desk>, own: &str, random: &dyn Random) {
         let end = listen_once(desk, own).await;
         desk.feed.set_heard(false);
         // What was missed from here on is found by looking.
-        desk.feed.have_looked();
+        desk.feed.ask_for_look();
         match end {
             Ok(End::Lost) => failures = 1,
             Ok(End::Deaf) => {
@@ -96,7 +96,7 @@ async fn listen_once(desk: &Arc<Desk>, own: &str) -> Result<End, Failure> {
         if !trusted {
             trusted = true;
             desk.feed.set_heard(true);
-            desk.feed.have_looked();
+            desk.feed.ask_for_look();
         }
         // Goes on hearing until it is time for the next call; only an ended connection ends it early.
         let next = hear_until("", desk, &mut hearing);
@@ -134,7 +134,7 @@ async fn hear_until(
         }
         match Noted::parse(notification.payload()) {
             Some(entry) => desk.feed.tell(entry),
-            None => desk.feed.have_looked(),
+            None => desk.feed.ask_for_look(),
         }
     }
     false
@@ -149,7 +149,7 @@ async fn drive(mut driver: Driver, heard: &mpsc::Sender<Notification>, desk: &De
                     if heard.is_closed() {
                         return;
                     }
-                    desk.feed.have_looked();
+                    desk.feed.ask_for_look();
                 }
             }
             Ok(_) => {}

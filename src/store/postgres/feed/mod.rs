@@ -111,8 +111,8 @@ impl Feed {
         }
     }
 
-    /// Has everybody who waits look at the log.
-    pub(super) fn have_looked(&self) {
+    /// Has whoever waits look at the log.
+    pub(super) fn ask_for_look(&self) {
         self.state.lock().look = true;
         self.changed.notify_waiters();
     }
