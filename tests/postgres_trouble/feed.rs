@@ -153,10 +153,11 @@ async fn who_looks_after_the_log_was_pruned_is_told_that_anything_may_have_chang
     let server = Server::start(FAST);
     let mut options = only_listening();
     options.listen = false;
-    options.keep_changes = 16;
     let store = open_with(&server.url("postgres"), options.clone())
         .await
         .unwrap();
+    // Who looks remembers more than who writes leaves in the log.
+    options.keep_changes = 16;
     let writer = open_with(&server.url("postgres"), options).await.unwrap();
     let at = cursor(&store).await;
     for n in 0..40 {
