@@ -10,10 +10,11 @@ use crate::{
         random::{OsRandom, SharedRandom},
     },
     config::{ProviderConfig, Settings},
-    http::tls::trusted_pem,
+    http::tls::{self, Alpn, trusted_pem},
     provider::{Calls, SharedProvider, calcom::Calcom, calendly::Calendly},
     store::{
         Backend, SharedStore,
+        postgres::{Postgres, Surroundings},
         redis::{self, Redis},
         sqlite::Sqlite,
     },
@@ -91,11 +92,20 @@ async fn open_store(
     lifecycle: &Lifecycle,
 ) -> Result<SharedStore, StartError> {
     let backend = &settings.store.backend;
-    match backend {
-        Backend::Sqlite { path } => match Sqlite::open(path, Arc::clone(clock)) {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(source) => Err(StartError::Store { at: path.display().to_string(), source }),
-        },
+    let named = |source| StartError::Store {
+        at: backend.to_string(),
+        source,
+    };
+    Ok(match backend {
+        Backend::Sqlite { path } => Arc::new(Sqlite::open(path, Arc::clone(clock)).map_err(named)?),
+        Backend::Postgres { address } => {
+            let surroundings = Surroundings {
+                tls: tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?,
+                lifecycle: lifecycle.clone(),
+                random: Arc::clone(random),
+            };
+            Arc::new(Postgres::open(address, surroundings).await.map_err(named)?)
+        }
         Backend::Redis { address } => {
             let parts = redis::Parts {
                 trust: trusted_pem(settings.tls_ca_file.as_deref())?,
@@ -103,12 +113,9 @@ async fn open_store(
                 random: Arc::clone(random),
                 lifecycle: lifecycle.clone(),
             };
-            match Redis::open(address.clone(), parts).await {
-                Ok(store) => Ok(Arc::new(store)),
-                Err(source) => Err(StartError::Store { at: backend.to_string(), source }),
-            }
+            Arc::new(Redis::open(address.clone(), parts).await.map_err(named)?)
         }
-    }
+    })
 }
 
 fn providers(settings: &Settings, clock: &SharedClock) -> Result<Vec<SharedProvider>, StartError> {

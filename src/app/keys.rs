@@ -21,8 +21,10 @@ pub enum KeysError {
     /// A configured key is unusable.
     #[error("a configured key is unusable")]
     Configured(#[from] KeyError),
-    /// There is none, and a store that is shared takes no key file.
-    #[error("a store on a server needs an encryption key: make one with `daypass keygen`")]
+    /// There is none, and no place to keep a key file.
+    #[error(
+        "no encryption key is configured, which this store needs: make one with `daypass keygen`"
+    )]
     Missing,
     /// The key file is unusable.
     #[error(transparent)]
@@ -43,6 +45,7 @@ pub(super) fn key_ring(
             .collect();
         return Ok(KeyRing::new(active, keys?)?);
     }
+    // The configuration refuses any other store without a key.
     let Backend::Sqlite { path } = backend else {
         return Err(KeysError::Missing);
     };

@@ -17,7 +17,7 @@ use super::{
     problem::Origin,
     section::{Found, Layer, Section, Value},
 };
-use crate::base::secret::Secret;
+use crate::{base::secret::Secret, store::Backend};
 
 /// With or without padding: `openssl rand -base64 32` and most key tools differ in nothing else.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -71,6 +71,20 @@ pub(super) fn read(section: &Section<'_>) -> Option<Encryption> {
         }
     };
     Some(Encryption { active, keys })
+}
+
+/// Reports that there is no key where there must be one.
+pub(super) fn require(section: &Section<'_>, read: Option<&Encryption>, store: Option<&Backend>) {
+    if let (Some(Encryption { active: None, .. }), Some(backend)) = (read, store)
+        && section.find("keys").is_none()
+        && !backend.may_keep_its_key()
+    {
+        section.problem(
+            "keys",
+            "a store that others share needs a key that they share too: make one with `daypass \
+             keygen` and give it to every sidecar; or set store.url to an SQLite file",
+        );
+    }
 }
 
 fn read_keys(section: &Section<'_>, found: &Found<'_>) -> Option<Vec<EncryptionKey>> {

@@ -173,10 +173,12 @@ fn read_all(context: &Context<'_>) -> Option<Settings> {
         Some(config)
     });
     let store = context.section("store", store::read);
-    let encryption = context.section("encryption", encryption::read);
-    if let (Some(store), Some(encryption)) = (&store, &encryption) {
-        store::check_key(context, store, encryption);
-    }
+    let backend = store.as_ref().map(|config| &config.backend);
+    let encryption = context.section("encryption", |section| {
+        let read = encryption::read(section);
+        encryption::require(section, read.as_ref(), backend);
+        read
+    });
     let refresh = context.section("refresh", refresh::read);
     let providers = providers::read(context);
     let app = context.section("app", webhooks::read_app);

@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{context::Context, encryption::Encryption, problem::Origin, section::Section};
-use crate::store::{Backend, Config, redis};
+use super::{problem::Origin, section::Section};
+use crate::store::{Backend, Config, postgres, redis};
 
 /// The variables that apps already use, in order.
 const FALLBACKS: [&str; 2] = ["DATABASE_URL", "REDIS_URL"];
@@ -37,20 +37,6 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
     })
 }
 
-/// Only SQLite makes do with a key file beside the database: what many processes share needs a key
-/// that all of them are given.
-pub(super) fn check_key(context: &Context<'_>, store: &Config, encryption: &Encryption) {
-    if encryption.active.is_some() || matches!(store.backend, Backend::Sqlite { .. }) {
-        return;
-    }
-    context.problem(
-        Origin::Unset,
-        "encryption.keys",
-        "a store on a server needs an encryption key, the same for all sidecars: make one with \
-         `daypass keygen`. If store.url is not set, DATABASE_URL or REDIS_URL has named the server",
-    );
-}
-
 fn fallback(section: &Section<'_>) -> Option<Backend> {
     for variable in FALLBACKS {
         let Some(text) = section.context().environment.get(variable) else {
@@ -61,7 +47,7 @@ fn fallback(section: &Section<'_>) -> Option<Backend> {
             Err(_) => section.context().warning(
                 Origin::Environment { variable: variable.to_owned() },
                 "store.url",
-                format!("names no store that this version has: {DEFAULT_URL} is used; set store.url to say so yourself"),
+                format!("names no store that this version has, and is passed over: {DEFAULT_URL} is used if nothing else is set; set store.url to say so yourself"),
             ),
         }
     }
@@ -75,14 +61,18 @@ fn parse(text: &str) -> Result<Backend, String> {
     }
     match text.split_once(':') {
         Some(("sqlite", rest)) => parse_path(rest),
+        Some(("postgres" | "postgresql", _)) => match postgres::Address::parse(text) {
+            Ok(address) => Ok(Backend::Postgres { address }),
+            Err(error) => Err(error.to_string()),
+        },
         _ => Err(EXPECTED.to_owned()),
     }
 }
 
 /// What is said of anything that names no store.
-const EXPECTED: &str = "expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\", or \
-                        \"redis://\", \"rediss://\", \"redis-cluster://\" or \"redis-sentinel://\" and \
-                        the servers";
+const EXPECTED: &str = "expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\", \
+                        \"postgres://user:password@host/database\", or \"redis://\", \"rediss://\", \
+                        \"redis-cluster://\" or \"redis-sentinel://\" and the servers";
 
 fn parse_path(rest: &str) -> Result<Backend, String> {
     let path = rest.strip_prefix("//").unwrap_or(rest);

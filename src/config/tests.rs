@@ -147,8 +147,9 @@ the configuration has 4 problems
     there is no such key in [refresh]; did you mean `buffer`?
 
   daypass.toml:4: store.url
-    expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\", or \"redis://\", \
-\"rediss://\", \"redis-cluster://\" or \"redis-sentinel://\" and the servers
+    expected \"sqlite:\" and the path of a file, such as \"sqlite:daypass.db\", \
+\"postgres://user:password@host/database\", or \"redis://\", \"rediss://\", \"redis-cluster://\" or \
+\"redis-sentinel://\" and the servers
 
   environment variable DAYPASS_ADMIN_LISTEN: admin.listen
     whoever reaches this listener can manage every connection: set admin.token or \
@@ -514,6 +515,19 @@ fn redis_is_used_where_it_is_named_and_needs_a_key() {
         said.contains("master's name") && !said.contains(SENTINEL),
         "{said}"
     );
+}
+
+#[test]
+fn a_store_that_is_shared_needs_a_key() {
+    let url = ("DATABASE_URL", "postgres://u:hidden@h/d");
+    let message = problem(variables(&[url]));
+    assert!(message.contains("daypass keygen"), "{message}");
+    let key = format!("k1:{}", "A".repeat(43));
+    let loaded = fine(variables(&[url, ("DAYPASS_ENCRYPTION_KEYS", &key)]));
+    let backend = &loaded.settings.store.backend;
+    assert!(matches!(backend, store_room::Backend::Postgres { .. }));
+    assert!(!format!("{:?}", loaded.settings.store).contains("hidden"));
+    assert_eq!(loaded.settings.store.spool_dir, Path::new("daypass-spool"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::redis;
+use super::{postgres, redis};
 
 /// The settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,11 @@ pub enum Backend {
         /// Which ones, and as whom.
         address: redis::Address,
     },
+    /// A PostgreSQL database.
+    Postgres {
+        /// Which one, and who to be there; holds a password.
+        address: postgres::Address,
+    },
 }
 
 // === impl Backend ===
@@ -36,7 +41,15 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "{}", path.display()),
+            Self::Postgres { address } => write!(f, "{address:?}"),
             Self::Redis { address } => write!(f, "Redis at {}", address.shown()),
         }
+    }
+}
+
+impl Backend {
+    /// Whether a key file may be made where no key is configured: only beside a file.
+    pub const fn may_keep_its_key(&self) -> bool {
+        matches!(self, Self::Sqlite { .. })
     }
 }

@@ -8,8 +8,8 @@
 //!    survives a crash once it has returned, and either happened or did not when it fails with
 //!    anything but [`Error::Unavailable`].
 //!
-//! Backends: `sqlite` (embedded, the default), `redis` (one server, sentinels, a cluster). To add one,
-//! implement [`Store`] and add an instance to `tests/store_contract`.
+//! Backends: `sqlite` (embedded, the default), `postgres`, `redis` (one server, sentinels, a cluster).
+//! To add one, implement [`Store`] and add an instance to `tests/store_contract`.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,6 +22,7 @@ use crate::base::{
 };
 
 mod config;
+pub mod postgres;
 mod record;
 pub mod redis;
 pub mod seal;

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,17 +13,31 @@ use daypass::{
     base::{
         clock::{ManualClock, Timestamp},
         ids::{ConnectionId, ConnectionKey, OwnerId, ProviderName, UserId},
-        random::SeededRandom,
+        lifecycle::Lifecycle,
+        random::{OsRandom, SeededRandom},
     },
+    http::tls::{Alpn, client_config},
     store::{
         Connection, Cooldown, Fence, Lease, NewConnection, Redemption, Renewed, Saved,
         SealedTokens, SharedStore,
+        postgres::{self, Postgres, Surroundings, TimeSource},
         seal::Sealed,
         sqlite::{Options, Sqlite},
     },
 };
 
-use crate::memory_store::MemoryStore;
+use tokio::runtime::Handle;
+
+use crate::{
+    memory_store::MemoryStore,
+    postgres_server::{Bouncer, FAST, Server},
+};
+
+/// One server for all tests of this program.
+static POSTGRES: LazyLock<Server> = LazyLock::new(|| Server::start(FAST));
+
+/// A pooler in transaction mode before it.
+static BOUNCER: LazyLock<Bouncer> = LazyLock::new(|| Bouncer::before(&POSTGRES));
 
 /// Where the clock of every bench starts.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -62,6 +76,52 @@ pub(crate) fn sqlite() -> Bench {
         other: open(),
         clock: clock.clone(),
         _place: Box::new(place),
+    }
+}
+
+/// A store in a database of its own.
+pub(crate) fn postgres() -> Bench {
+    let database = database();
+    postgres_at(&POSTGRES.url(&database))
+}
+
+/// The same, behind PgBouncer in transaction mode.
+pub(crate) fn pgbouncer() -> Bench {
+    let database = database();
+    postgres_at(&BOUNCER.url(&database))
+}
+
+fn database() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    let name = format!("bench_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    POSTGRES.sql("postgres", &format!("CREATE DATABASE {name}"));
+    name
+}
+
+fn postgres_at(url: &str) -> Bench {
+    let clock = ManualClock::new(START);
+    let lifecycle = Lifecycle::new();
+    let mut options = postgres::Options::default();
+    options.keep_changes = KEPT;
+    options.poll_every = Duration::from_millis(50);
+    options.timeout = Duration::from_secs(30);
+    options.time = TimeSource::Clock(Arc::new(clock.clone()));
+    let address = postgres::Address::parse(url).unwrap();
+    let open = || -> SharedStore {
+        let surroundings = Surroundings {
+            tls: client_config(None, Alpn::Unset).unwrap(),
+            lifecycle: lifecycle.clone(),
+            random: Arc::new(OsRandom),
+        };
+        let opening = Postgres::open_with(&address, surroundings, options.clone());
+        let open = tokio::task::block_in_place(|| Handle::current().block_on(opening));
+        Arc::new(open.unwrap())
+    };
+    Bench {
+        store: open(),
+        other: open(),
+        clock,
+        _place: Box::new(lifecycle),
     }
 }
 

@@ -18,6 +18,7 @@ mod lists;
 #[cfg(test)]
 #[path = "../renewing/memory_store.rs"]
 mod memory_store;
+mod postgres_server;
 #[cfg(test)]
 mod redis_bench;
 #[cfg(test)]
@@ -121,6 +122,11 @@ contract!(redis, crate::redis_bench::single);
 
 #[cfg(test)]
 contract!(redis_cluster, crate::redis_bench::cluster);
+contract!(postgres, crate::bench::postgres);
+
+// Whatever leaves something in its session fails here.
+#[cfg(test)]
+contract!(pgbouncer, crate::bench::pgbouncer);
 
 // What the tests of the token room run on keeps the same contract.
 #[cfg(test)]

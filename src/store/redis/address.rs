@@ -86,7 +86,7 @@ impl Address {
     }
 
     /// The servers, for messages: without user, password and options.
-    pub(super) fn shown(&self) -> String {
+    pub(in crate::store) fn shown(&self) -> String {
         let hosts: Vec<String> = self.hosts.iter().map(ToString::to_string).collect();
         let hosts = hosts.join(",");
         match &self.kind {

@@ -1,0 +1,163 @@
+//! What every operation has at hand: connections, the time, the feed of changes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use tokio::time::timeout;
+use tokio_postgres::{Row, types::Type};
+
+use super::{
+    Options, TimeSource,
+    failure::Failure,
+    feed::{Feed, Noted},
+    pool::{Param, Pool},
+    schema,
+};
+use crate::base::lifecycle::Lifecycle;
+
+/// The time in milliseconds: the parameter if there is one, else the server's own.
+macro_rules! now {
+    ($parameter:literal) => {
+        concat!(
+            "coalesce(",
+            $parameter,
+            "::int8, (extract(epoch FROM clock_timestamp()) * 1000)::int8)"
+        )
+    };
+}
+pub(super) use now;
+
+/// More entries than this are not told one by one.
+const TELL_EACH: usize = 64;
+
+/// Shared by all that one store does.
+pub(super) struct Desk {
+    pub(super) pool: Arc<Pool>,
+    pub(super) feed: Feed,
+    pub(super) options: Options,
+    pub(super) lifecycle: Lifecycle,
+    /// The schema that a newer version has made of the tables, once that is found out; else zero.
+    outdated: AtomicU32,
+}
+
+// === impl Desk ===
+
+impl Desk {
+    pub(super) fn new(pool: Arc<Pool>, options: Options, lifecycle: Lifecycle) -> Self {
+        Self {
+            pool,
+            feed: Feed::new(options.keep_changes),
+            options,
+            lifecycle,
+            outdated: AtomicU32::new(0),
+        }
+    }
+
+    /// For the parameter of [`now`].
+    pub(super) fn now(&self) -> Option<i64> {
+        match &self.options.time {
+            TimeSource::Server => None,
+            TimeSource::Clock(clock) => Some(clock.now().as_millis()),
+        }
+    }
+
+    /// One statement, by itself.
+    pub(super) async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
+        self.is_current()?;
+        let answer = self.pool.query(sql, params).await;
+        match answer {
+            Err(failure) => Err(self.explained(failure).await),
+            answer => answer,
+        }
+    }
+
+    /// The reason behind `failure`, if the tables are no longer what this version knows.
+    pub(super) async fn explained(&self, failure: Failure) -> Failure {
+        if failure.is_about_tables()
+            && let Err(reason) = schema::check(&self.pool).await
+        {
+            return reason;
+        }
+        failure
+    }
+
+    /// Refuses to work on tables that this version does not know.
+    pub(super) fn is_current(&self) -> Result<(), Failure> {
+        match self.outdated.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            found => schema::admits(i64::from(found)),
+        }
+    }
+
+    /// Takes note of which version the tables ask for.
+    pub(super) fn asked_for(&self, min_reader: i64) -> Result<(), Failure> {
+        let verdict = schema::admits(min_reader);
+        if let Err(Failure::FromTheFuture { found, .. }) = &verdict {
+            self.outdated.store(*found, Ordering::Relaxed);
+        }
+        verdict
+    }
+
+    /// Tells this process and the others what was written, and drops old entries of the log. Nobody
+    /// waits for it: who is not told finds out by looking.
+    pub(super) fn told(self: &Arc<Self>, noted: Vec<Noted>) {
+        let (Some(first), Some(last)) = (noted.first(), noted.last()) else {
+            return;
+        };
+        let keep = i64::from(self.options.keep_changes.max(1));
+        // Dropped in portions, so that most writes touch one row of the log only.
+        let portion = (keep / 8).max(1);
+        let prune =
+            (first.seq.saturating_sub(1)).div_euclid(portion) != last.seq.div_euclid(portion);
+        let oldest = last.seq.saturating_sub(keep);
+        let mut lines: Vec<String> = noted.iter().map(Noted::line).collect();
+        if lines.len() > TELL_EACH {
+            lines = vec![String::new()];
+        }
+        for entry in noted {
+            self.feed.tell(entry);
+        }
+        let desk = Arc::clone(self);
+        drop(self.lifecycle.spawn(async move {
+            let limit = desk.options.timeout;
+            let told = timeout(limit, async {
+                desk.announce(&lines).await?;
+                if prune {
+                    desk.prune(oldest).await
+                } else {
+                    Ok(())
+                }
+            });
+            if let Err(failure) = told.await.unwrap_or(Err(Failure::Late(limit))) {
+                tracing::debug!(
+                    ?failure,
+                    "a change was not announced; others find it by looking"
+                );
+            }
+        }));
+    }
+
+    /// By a statement of its own, after the commit: commits that carry notifications wait for each
+    /// other, across all of the server.
+    async fn announce(&self, lines: &[String]) -> Result<(), Failure> {
+        self.query(
+            "SELECT pg_notify($1, line) FROM unnest($2) line",
+            &[(&super::CHANNEL, Type::TEXT), (&lines, Type::TEXT_ARRAY)],
+        )
+        .await
+        .map(drop)
+    }
+
+    async fn prune(&self, oldest: i64) -> Result<(), Failure> {
+        self.query(
+            "WITH gone AS (DELETE FROM daypass.changes WHERE seq <= $1 RETURNING xid) \
+             UPDATE daypass.feed SET pruned = greatest(pruned, (SELECT max(xid) FROM gone)) \
+             WHERE EXISTS (SELECT FROM gone)",
+            &[(&oldest, Type::INT8)],
+        )
+        .await
+        .map(drop)
+    }
+}

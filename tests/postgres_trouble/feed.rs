@@ -1,0 +1,181 @@
+//! The feed of changes: announced, looked up, and complete whatever order commits come in.
+
+use std::time::Duration;
+
+use daypass::store::{
+    Cursor, Store,
+    postgres::{Options, Postgres},
+};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    postgres_server::{Bouncer, FAST, Server},
+    records::{LONG, key, new, open_with},
+};
+
+/// Would look by itself only when the test is long over.
+fn only_listening() -> Options {
+    let mut options = Options::default();
+    options.poll_every = Duration::from_hours(1);
+    options.look_every = Duration::from_hours(1);
+    options
+}
+
+async fn cursor(store: &Postgres) -> Cursor {
+    store.changes(None, Duration::ZERO).await.unwrap().cursor
+}
+
+/// Waits for `store` to hear of a change of `user` that `writer` makes; how long that took.
+async fn heard(store: &Postgres, writer: &Postgres, user: &str) -> Option<Duration> {
+    let at = cursor(store).await;
+    let waiting = store.changes(Some(at), LONG);
+    let write = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        writer.save(vec![new(user)]).await.unwrap();
+        Instant::now()
+    };
+    let (changes, written) = timeout(Duration::from_secs(3), async {
+        let (changes, written) = tokio::join!(waiting, write);
+        (changes.unwrap(), written)
+    })
+    .await
+    .ok()?;
+    assert_eq!(changes.keys, Some(vec![key(user)]));
+    Some(Instant::now().saturating_duration_since(written))
+}
+
+#[tokio::test]
+async fn changes_of_other_processes_are_announced() {
+    let server = Server::start(FAST);
+    let listening = open_with(&server.url("postgres"), only_listening())
+        .await
+        .unwrap();
+    let writer = open_with(&server.url("postgres"), only_listening())
+        .await
+        .unwrap();
+    let mut took = None;
+    // The listener connects in the background; what comes before it is ready is not announced to it.
+    for n in 0..20 {
+        took = heard(&listening, &writer, &format!("user-{n}")).await;
+        if took.is_some() {
+            break;
+        }
+    }
+    let took = took.expect("nothing is announced");
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test]
+async fn listening_is_resumed_after_a_restart() {
+    let mut server = Server::start(FAST);
+    let listening = open_with(&server.url("postgres"), only_listening())
+        .await
+        .unwrap();
+    let writer = open_with(&server.url("postgres"), only_listening())
+        .await
+        .unwrap();
+    server.restart();
+    crate::records::recovered(&writer).await;
+    crate::records::recovered(&listening).await;
+    let mut took = None;
+    for n in 0..20 {
+        took = heard(&listening, &writer, &format!("user-{n}")).await;
+        if took.is_some() {
+            break;
+        }
+    }
+    assert!(took.is_some(), "nothing is announced");
+}
+
+#[tokio::test]
+async fn where_announcements_do_not_arrive_changes_are_found_by_looking() {
+    let server = Server::start(FAST);
+    let bouncer = Bouncer::before(&server);
+    let mut options = Options::default();
+    options.poll_every = Duration::from_millis(50);
+    options.look_every = Duration::from_hours(1);
+    let store = open_with(&bouncer.url("postgres"), options.clone())
+        .await
+        .unwrap();
+    let writer = open_with(&server.url("postgres"), options).await.unwrap();
+    // Longer than it takes to find out that the pooler delivers nothing.
+    for n in 0..3 {
+        assert!(heard(&store, &writer, &format!("user-{n}")).await.is_some());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_is_committed_after_a_later_one_is_told() {
+    let server = Server::start(FAST);
+    let url = server.url("postgres");
+    let mut options = only_listening();
+    options.listen = false;
+    let store = open_with(&url, options).await.unwrap();
+    let at = cursor(&store).await;
+    let (slow, driver) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let (told, ()) = tokio::join!(
+        async {
+            let noted = "BEGIN; INSERT INTO daypass.changes (provider, user_id) \
+                         VALUES ('calendly', 'slow')";
+            slow.batch_execute(noted).await.unwrap();
+            store.save(vec![new("quick")]).await.unwrap();
+            let first = store.changes(Some(at), Duration::ZERO).await.unwrap();
+            let again = store
+                .changes(Some(first.cursor), Duration::ZERO)
+                .await
+                .unwrap();
+            slow.batch_execute("COMMIT").await.unwrap();
+            let second = store
+                .changes(Some(again.cursor), Duration::ZERO)
+                .await
+                .unwrap();
+            let third = store
+                .changes(Some(second.cursor), Duration::ZERO)
+                .await
+                .unwrap();
+            drop(slow);
+            [first.keys, again.keys, second.keys, third.keys]
+        },
+        async { driver.await.unwrap() },
+    );
+    let keys = |users: &[&str]| Some(users.iter().map(|user| key(user)).collect::<Vec<_>>());
+    assert_eq!(
+        told,
+        [keys(&["quick"]), keys(&[]), keys(&["slow"]), keys(&[])]
+    );
+}
+
+#[tokio::test]
+async fn who_looks_after_the_log_was_pruned_is_told_that_anything_may_have_changed() {
+    let server = Server::start(FAST);
+    let mut options = only_listening();
+    options.listen = false;
+    let store = open_with(&server.url("postgres"), options.clone())
+        .await
+        .unwrap();
+    // Who looks remembers more than who writes leaves in the log.
+    options.keep_changes = 16;
+    let writer = open_with(&server.url("postgres"), options).await.unwrap();
+    let at = cursor(&store).await;
+    for n in 0..40 {
+        writer.save(vec![new(&format!("user-{n}"))]).await.unwrap();
+    }
+    let count = || -> u32 {
+        server
+            .sql("postgres", "SELECT count(*) FROM daypass.changes")
+            .parse()
+            .unwrap()
+    };
+    let pruned = async {
+        while count() > 18 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LONG, pruned).await.unwrap();
+    assert!(count() >= 16);
+    let missed = store.changes(Some(at), Duration::ZERO).await.unwrap();
+    assert_eq!(missed.keys, None);
+}

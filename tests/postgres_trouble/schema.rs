@@ -1,0 +1,97 @@
+//! Tables of another version, of another program, or being made by many at once.
+
+use std::time::Duration;
+
+use daypass::store::{Error, Store, postgres::Options};
+use futures_util::future::join_all;
+
+use crate::{
+    postgres_server::{FAST, Server},
+    records::{key, new, open, open_with},
+};
+
+fn migrated_to(server: &Server, version: u32, min_reader: u32) {
+    let row = format!("INSERT INTO daypass.schema_versions VALUES ({version}, {min_reader})");
+    server.sql("postgres", &row);
+}
+
+fn is_future(error: &Error) -> bool {
+    matches!(error, Error::FromTheFuture { found: 9, known: 1 })
+}
+
+#[tokio::test]
+async fn a_schema_from_the_future_is_refused_and_stops_those_that_run() {
+    let server = Server::start(FAST);
+    let mut options = Options::default();
+    options.poll_every = Duration::from_millis(20);
+    options.listen = false;
+    let running = open_with(&server.url("postgres"), options).await.unwrap();
+    let start = running.changes(None, Duration::ZERO).await.unwrap().cursor;
+    migrated_to(&server, 9, 9);
+    let error = open(&server.url("postgres")).await.unwrap_err();
+    assert!(is_future(&error), "{error:?}");
+    let error = running
+        .changes(Some(start), Duration::from_secs(20))
+        .await
+        .unwrap_err();
+    assert!(is_future(&error), "{error:?}");
+    let error = running.save(vec![new("anna")]).await.unwrap_err();
+    assert!(is_future(&error), "{error:?}");
+    let error = running.check().await.unwrap_err();
+    assert!(is_future(&error), "{error:?}");
+    assert_eq!(
+        server.sql("postgres", "SELECT count(*) FROM daypass.connections"),
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn a_running_store_whose_tables_were_renamed_says_why_at_once() {
+    let server = Server::start(FAST);
+    let running = open(&server.url("postgres")).await.unwrap();
+    server.sql(
+        "postgres",
+        "BEGIN; ALTER TABLE daypass.connections RENAME TO connections_2; \
+         INSERT INTO daypass.schema_versions VALUES (9, 9); COMMIT",
+    );
+    let error = running.load(&key("anna")).await.unwrap_err();
+    assert!(is_future(&error), "{error:?}");
+    let error = running.save(vec![new("anna")]).await.unwrap_err();
+    assert!(is_future(&error), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_newer_schema_that_this_version_can_work_with_is_worked_with() {
+    let server = Server::start(FAST);
+    drop(open(&server.url("postgres")).await.unwrap());
+    migrated_to(&server, 9, 1);
+    let store = open(&server.url("postgres")).await.unwrap();
+    store.save(vec![new("anna")]).await.unwrap();
+    store.changes(None, Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_many_that_start_on_an_empty_database_one_makes_the_tables() {
+    let server = Server::start(FAST);
+    let url = server.url("postgres");
+    let opened = join_all((0..12).map(|_| open(&url))).await;
+    for store in opened {
+        store.unwrap().check().await.unwrap();
+    }
+    let versions = "SELECT count(*) FROM daypass.schema_versions";
+    assert_eq!(server.sql("postgres", versions), "1");
+}
+
+#[tokio::test]
+async fn the_tables_of_another_program_are_left_alone() {
+    let server = Server::start(FAST);
+    server.sql(
+        "postgres",
+        "CREATE SCHEMA daypass; CREATE TABLE daypass.connections (a int)",
+    );
+    let error = open(&server.url("postgres")).await.unwrap_err();
+    assert!(
+        error.to_string().contains("belongs to another program"),
+        "{error}"
+    );
+}
