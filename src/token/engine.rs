@@ -1,9 +1,9 @@
 //! What all flights share, and the steps that are not part of one flight.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, oneshot},
     time::Instant,
 };
 
@@ -37,7 +37,7 @@ const BOARDINGS: u32 = 5;
 pub(super) struct Engine {
     pub(super) config: Config,
     pub(super) store: SharedStore,
-    pub(super) providers: HashMap<ProviderName, SharedProvider>,
+    pub(super) providers: BTreeMap<ProviderName, SharedProvider>,
     pub(super) vault: Vault,
     pub(super) cache: Cache,
     pub(super) spool: Spool,
@@ -116,7 +116,7 @@ impl Engine {
         entry: Arc<Entry>,
         provider: &SharedProvider,
         need: Need,
-        announce: watch::Sender<Option<Outcome>>,
+        announce: oneshot::Sender<Outcome>,
     ) {
         let (engine, provider) = (Arc::clone(self), Arc::clone(provider));
         let flight = async move {
@@ -131,7 +131,8 @@ impl Engine {
             };
             let outcome = renewal.run().await;
             drop(landing);
-            announce.send_replace(Some(outcome));
+            // Fails if nobody waits, which is as well.
+            let _unheard = announce.send(outcome);
         };
         drop(self.lifecycle.spawn(flight));
     }

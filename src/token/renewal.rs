@@ -314,6 +314,7 @@ impl Renewal<'_> {
             }
         };
         tokio::select! {
+            biased;
             done = work => done,
             never = prolong => never,
         }

@@ -1,6 +1,6 @@
 //! The room's front door: [`Tokens`].
 
-use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 use tokio::{sync::Notify, time::Instant};
@@ -8,6 +8,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     Bearer, Config, Error, Lookup, Observer, TokenFuture, TokenSource,
     cache::Cache,
+    disk::{Directory, SharedDisk},
     engine::Engine,
     follow,
     held::{Need, Reason},
@@ -136,8 +137,14 @@ impl Tokens {
     /// Opens the room and starts its background loops, which end when the drain begins. What the
     /// spool holds is in use when this returns.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let disk = Arc::new(Directory::new(parts.spool_dir.clone()));
+        Self::start_on(disk, parts).await
+    }
+
+    /// As [`Tokens::start`], with the spool on `disk` instead of in the directory.
+    pub async fn start_on(disk: SharedDisk, parts: Parts) -> Result<Self, StartError> {
         let dir = parts.spool_dir;
-        let spool = match Spool::open(dir.clone()).await {
+        let spool = match Spool::open(disk).await {
             Ok(spool) => spool,
             Err(source) => return Err(StartError::Spool { dir, source }),
         };
@@ -154,7 +161,7 @@ impl Tokens {
                 .providers
                 .into_iter()
                 .map(|provider| (provider.name().clone(), provider))
-                .collect::<HashMap<_, _>>(),
+                .collect::<BTreeMap<_, _>>(),
             vault,
             cache: Cache::new(REMEMBERED),
             spool,
