@@ -41,8 +41,9 @@ pub(crate) struct MemoryStore {
     pub(crate) loads: std::sync::atomic::AtomicUsize,
 }
 
-#[derive(Debug, Default)]
-struct Rows {
+/// Everything that a store holds at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
     connections: BTreeMap<ConnectionKey, Row>,
     leases: BTreeMap<ConnectionKey, Held>,
     changes: Vec<ConnectionKey>,
@@ -58,7 +59,7 @@ struct Held {
     ttl: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Row {
     connection: Connection,
     /// Attempts before the one that the connection shows.
@@ -102,6 +103,42 @@ impl MemoryStore {
             faults: Mutex::default(),
             loads: 0.into(),
         })
+    }
+
+    /// The connection as it is, whether the store answers or not.
+    pub(crate) fn peek(&self, key: &ConnectionKey) -> Option<Connection> {
+        let rows = self.rows.lock();
+        rows.connections.get(key).map(|row| row.connection.clone())
+    }
+
+    /// What a replica has at this moment.
+    pub(crate) fn snapshot(&self) -> Rows {
+        self.rows.lock().clone()
+    }
+
+    /// A replica takes over, with what it had. Its changes cannot be told from those that were told
+    /// before, so that everybody has missed some.
+    pub(crate) fn fail_over(&self, replica: Rows) {
+        let mut rows = self.rows.lock();
+        let told = rows.forgotten + rows.changes.len();
+        *rows = replica;
+        rows.changes.clear();
+        rows.forgotten = told + 1;
+        drop(rows);
+        self.rung.notify_waiters();
+    }
+
+    /// Ends whatever lease there is.
+    pub(crate) fn drop_lease(&self, key: &ConnectionKey) {
+        self.rows.lock().leases.remove(key);
+    }
+
+    /// Forgets that anything was begun.
+    pub(crate) fn drop_intent(&self, key: &ConnectionKey) {
+        if let Some(row) = self.rows.lock().connections.get_mut(key) {
+            row.connection.intent = None;
+            row.earlier.clear();
+        }
     }
 
     fn up(&self) -> Result<(), Error> {
