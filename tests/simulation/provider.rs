@@ -214,7 +214,10 @@ impl Line {
                     ledger.refused(sent);
                 }
             }
-            Err(_) => ledger.counts.add("token calls failed", 1),
+            Err(_) => {
+                ledger.counts.add("token calls failed", 1);
+                ledger.trouble(std::slice::from_ref(key));
+            }
         }
         ledger.note(format_args!(
             "{:?} has an answer for {key}: {}",

@@ -195,7 +195,7 @@ fn judged(
             if had.as_ref().is_none_or(|had| had.0 != bearer.generation()) {
                 use daypass::base::clock::Clock;
                 let left = bearer.expires_at().saturating_since(slot.clock.now());
-                *had = (!*slot.jumped.lock()).then(|| (bearer.generation(), now + left));
+                *had = Some((bearer.generation(), now + left));
             }
             Some(bearer)
         }
@@ -209,6 +209,7 @@ fn judged(
             ledger.counts.add("requests without a token", 1);
             if let Some((generation, ends)) = had
                 && now < *ends
+                && !*world.jumped.lock()
                 && !ledger.tainted.contains(&key)
             {
                 let what = format!("{:?} withholds {key} {generation}: {error}", running.who);
@@ -277,7 +278,7 @@ async fn befall(world: &Arc<World>, event: Event) {
             match slot {
                 Some(slot) => {
                     world.slots[slot].clock.jump(millis);
-                    *world.slots[slot].jumped.lock() = true;
+                    *world.jumped.lock() = true;
                 }
                 None => {
                     world.ledger.lock().trouble(&keys);

@@ -49,8 +49,6 @@ pub(crate) struct Slot {
     pub(crate) running: Mutex<Option<Running>>,
     pub(crate) paused_until: Mutex<Instant>,
     pub(crate) cut_until: Mutex<Instant>,
-    /// Whether its clock has jumped: then it cannot tell what is valid.
-    pub(crate) jumped: Mutex<bool>,
     /// What each of its processes has given out last, and until when that is good.
     pub(crate) had: Mutex<BTreeMap<(Who, usize), Option<(Generation, Instant)>>>,
     lives: Mutex<u32>,
@@ -76,6 +74,8 @@ pub(crate) struct World {
     pub(crate) store_clock: MachineClock,
     pub(crate) slots: Vec<Slot>,
     pub(crate) store_down_until: Mutex<Instant>,
+    /// Whether a clock has jumped: what one sidecar takes for valid another does not.
+    pub(crate) jumped: Mutex<bool>,
     healed: Mutex<bool>,
     /// The store after each of its last writes.
     history: Mutex<VecDeque<Rows>>,
@@ -113,7 +113,6 @@ impl Slot {
             running: Mutex::default(),
             paused_until: Mutex::new(now),
             cut_until: Mutex::new(now),
-            jumped: Mutex::new(false),
             had: Mutex::default(),
             lives: Mutex::new(0),
         }
@@ -145,6 +144,7 @@ impl World {
             store_clock,
             slots,
             store_down_until: Mutex::new(Instant::now()),
+            jumped: Mutex::new(false),
             healed: Mutex::new(false),
             history: Mutex::default(),
             keys: Arc::new(KeyRing::new("k1", vec![Key::parse("k1", &key).unwrap()]).unwrap()),
@@ -279,6 +279,11 @@ impl World {
         let refresh = self.refresh_token(key);
         self.note(format_args!("{key} is replaced by {refresh:?}"));
         self.ledger.lock().replaced(key, refresh.as_deref());
+        if self.store.peek(key).is_none() {
+            for slot in &self.slots {
+                slot.had.lock().retain(|(_, user), _| self.key(*user) != *key);
+            }
+        }
     }
 
     /// A replica takes over that lacks the last `lost` writes.
