@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -48,6 +49,10 @@ pub(super) struct Engine {
     pub(super) observer: Arc<dyn Observer>,
     /// Rung whenever the store has told of changes.
     pub(super) changed: Notify,
+    /// What has changed in the store, and could not be read when that was told.
+    pub(super) unread: Mutex<BTreeMap<ConnectionKey, Arc<Entry>>>,
+    /// Rung when something could not be read.
+    pub(super) unread_some: Notify,
     /// Rung when something was put into the spool.
     pub(super) spooled: Notify,
 }
@@ -229,6 +234,19 @@ impl Engine {
         if let (Some(provider), Ok(token)) = (self.providers.get(&fence.key.provider), token) {
             self.revoke(provider, &token).await;
         }
+    }
+
+    /// The store could not be read, and holds something else than memory, for all that is known.
+    pub(super) fn read_later(&self, entry: &Arc<Entry>) {
+        self.unread
+            .lock()
+            .insert(entry.key.clone(), Arc::clone(entry));
+        self.unread_some.notify_one();
+    }
+
+    /// Takes one connection that is still to be read.
+    pub(super) fn next_unread(&self) -> Option<Arc<Entry>> {
+        self.unread.lock().pop_first().map(|(_, entry)| entry)
     }
 
     /// Keeps tokens that the store refused.

@@ -46,7 +46,7 @@ const STORE_REST: Duration = Duration::from_secs(1);
 /// One flight of one connection.
 pub(super) struct Renewal<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) entry: &'a Entry,
+    pub(super) entry: &'a Arc<Entry>,
     pub(super) provider: &'a SharedProvider,
     pub(super) need: Need,
     /// A flight is an owner of its own, so that even two in one process exclude each other.
@@ -520,6 +520,9 @@ impl Renewal<'_> {
     fn store_failed(&self, error: store::Error) -> Error {
         self.engine.store_failed(&self.entry.key, &error);
         // The token in memory is as good as it was: it is used, and checked when the store is back.
+        if self.entry.is_stale() {
+            self.engine.read_later(self.entry);
+        }
         self.entry.confirm();
         let error = Error::Store {
             key: self.entry.key.clone(),

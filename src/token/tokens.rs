@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::{sync::Notify, time::Instant};
 
@@ -171,10 +172,13 @@ impl Tokens {
             lifecycle: parts.lifecycle,
             observer: parts.observer,
             changed: Notify::new(),
+            unread: Mutex::default(),
+            unread_some: Notify::new(),
             spooled: Notify::new(),
         });
         let lifecycle = &engine.lifecycle;
         lifecycle.spawn_until_drain(follow::changes(Arc::clone(&engine)));
+        lifecycle.spawn_until_drain(follow::reread(Arc::clone(&engine)));
         lifecycle.spawn_until_drain(follow::unspool(Arc::clone(&engine)));
         lifecycle.spawn_until_drain(keep_alive::sweep(Arc::clone(&engine)));
         Ok(Self(engine))

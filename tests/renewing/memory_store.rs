@@ -23,6 +23,8 @@ use tokio::sync::Notify;
 pub(crate) struct Faults {
     /// Every call fails.
     pub(crate) down: bool,
+    /// Reads fail.
+    pub(crate) refuse_loads: bool,
     /// Commits fail.
     pub(crate) refuse_commits: bool,
     /// Nobody hears of changes.
@@ -236,6 +238,9 @@ fn unavailable(what: &str) -> Error {
 impl Store for MemoryStore {
     async fn load(&self, key: &ConnectionKey) -> Result<Option<Connection>, Error> {
         self.up()?;
+        if self.faults.lock().refuse_loads {
+            return Err(unavailable("it answers no questions"));
+        }
         self.loads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         Ok(self
             .rows

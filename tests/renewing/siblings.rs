@@ -181,6 +181,25 @@ async fn a_removed_connection_is_forgotten_by_every_sidecar() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_removal_that_could_not_be_read_when_it_was_told_is_read_later() {
+    let world = World::new();
+    let key = world.connect("u1", HOUR).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    two.bearer(&key).await.unwrap();
+    world.store.faults.lock().refuse_loads = true;
+    one.tokens.disconnect(&key).await.unwrap();
+    settle().await;
+    let meanwhile = two.bearer(&key).await.unwrap();
+    assert_eq!(meanwhile, "access-0", "nobody can tell that it is gone");
+    world.store.faults.lock().refuse_loads = false;
+    sleep(secs(30)).await;
+    assert!(matches!(
+        two.bearer(&key).await,
+        Err(Error::NotConnected { .. })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reconnect_during_a_renewal_wins() {
     let world = World::new();
     let key = world.connect("u1", secs(0)).await;
