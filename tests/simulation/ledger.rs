@@ -380,17 +380,14 @@ impl Ledger {
     }
 
     /// Invariant 2, when everything has healed: the newest pair of `key` that anybody had.
-    pub(crate) fn newest_is_stored(&mut self, key: &ConnectionKey) {
-        let newest = self
+    pub(crate) fn newest_is_lost(&self, key: &ConnectionKey) -> Option<String> {
+        let had = |pair: &Pair| pair.key == *key && (pair.delivered.is_some() || pair.stored);
+        let (token, pair) = self
             .pairs
             .iter()
-            .filter(|(_, pair)| pair.key == *key && (pair.delivered.is_some() || pair.stored))
-            .max_by_key(|(_, pair)| pair.number);
-        let Some((token, pair)) = newest else { return };
-        let stored = self.current.get(key) == Some(token);
-        if !stored && pair.excuse.is_none() {
-            let what = format!("{token} of {key} was issued and delivered, and is lost: {pair:?}");
-            self.violate(what);
-        }
+            .filter(|(_, pair)| had(pair))
+            .max_by_key(|(_, pair)| pair.number)?;
+        let lost = self.current.get(key) != Some(token) && pair.excuse.is_none();
+        lost.then(|| format!("{token} of {key} was issued and delivered, and is lost: {pair:?}"))
     }
 }

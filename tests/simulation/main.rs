@@ -160,14 +160,22 @@ fn lost_notifications_break_nothing() {
 
 #[test]
 fn survey() {
-    let Some(end) = setting("DAYPASS_SIM_SURVEY") else { return };
+    let Some(end) = setting("DAYPASS_SIM_SURVEY") else {
+        return;
+    };
     let next = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| loop {
-                let seed = next.fetch_add(1, Ordering::SeqCst);
-                if seed >= end { return; }
-                if let Some(what) = run(seed, None, false).violation { say(&format!("{seed}: {what}")); }
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::SeqCst);
+                    if seed >= end {
+                        return;
+                    }
+                    if let Some(what) = run(seed, None, false).violation {
+                        say(&format!("{seed}: {what}"));
+                    }
+                }
             });
         }
     });

@@ -210,6 +210,7 @@ fn judged(
             if let Some((generation, ends)) = had
                 && now < *ends
                 && !*world.jumped.lock()
+                && world.store.peek(&key).is_some()
                 && !ledger.tainted.contains(&key)
             {
                 let what = format!("{:?} withholds {key} {generation}: {error}", running.who);
@@ -394,9 +395,20 @@ async fn look_at(world: &Arc<World>, key: &ConnectionKey) {
             world.ledger.lock().violate(what);
         }
     }
+    if world.is_managed() || world.is_reusable() {
+        return;
+    }
+    // A renewal may be under way just now; none lasts that long.
+    for _ in 0..20 {
+        let lost = world.ledger.lock().newest_is_lost(key);
+        if world.store.peek(key).is_none() || lost.is_none() {
+            return;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
     let mut ledger = world.ledger.lock();
-    if world.store.peek(key).is_some() && !world.is_managed() && !world.is_reusable() {
-        ledger.newest_is_stored(key);
+    if let Some(lost) = ledger.newest_is_lost(key) {
+        ledger.violate(lost);
     }
 }
 

@@ -281,7 +281,9 @@ impl World {
         self.ledger.lock().replaced(key, refresh.as_deref());
         if self.store.peek(key).is_none() {
             for slot in &self.slots {
-                slot.had.lock().retain(|(_, user), _| self.key(*user) != *key);
+                slot.had
+                    .lock()
+                    .retain(|(_, user), _| self.key(*user) != *key);
             }
         }
     }
