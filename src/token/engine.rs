@@ -133,6 +133,7 @@ impl Engine {
                 provider: &provider,
                 need,
                 owner,
+                leased: Mutex::new(Instant::now()),
             };
             let outcome = renewal.run().await;
             drop(landing);

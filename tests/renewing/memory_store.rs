@@ -23,6 +23,8 @@ use tokio::sync::Notify;
 pub(crate) struct Faults {
     /// Every call fails.
     pub(crate) down: bool,
+    /// The answer to a recorded intent takes this long.
+    pub(crate) begin_takes: Duration,
     /// Reads fail.
     pub(crate) refuse_loads: bool,
     /// Commits fail.
@@ -386,6 +388,10 @@ impl Store for MemoryStore {
             row.earlier.extend(row.connection.intent.replace(intent));
             (Begun::Recorded { attempts }, false)
         });
+        let answered = self.faults.lock().begin_takes;
+        if !answered.is_zero() {
+            tokio::time::sleep(answered).await;
+        }
         Ok(begun.unwrap_or(Begun::Refused))
     }
 
