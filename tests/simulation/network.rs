@@ -100,6 +100,9 @@ impl Wire {
             return self.fail(what, "the connection broke before it was done", key);
         }
         let done = call.await;
+        if matches!(what, "acquire" | "begin" | "commit" | "fail" | "mark") {
+            world.between_steps(self.who).await;
+        }
         sleep(dice.millis(1, 8)).await;
         if dice.in_thousand(loss) || !world.reaches(slot) {
             sleep(dice.pick(&[Duration::ZERO, PATIENCE])).await;

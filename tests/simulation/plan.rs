@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) store_loss: u64,
     /// Token calls that go wrong, in a thousand.
     pub(crate) provider_loss: u64,
+    /// How often a process stands still or dies between two steps of a renewal, in a thousand.
+    pub(crate) strikes: u64,
     pub(crate) keep_alive: Duration,
     pub(crate) events: Vec<(Duration, Event)>,
 }
@@ -106,6 +108,7 @@ impl Plan {
             pace: Duration::from_secs(dice.pick(&[6, 12, 30])),
             store_loss: dice.pick(&[0, 0, 10, 50]),
             provider_loss: dice.pick(&[0, 50, 200]),
+            strikes: dice.pick(&[0, 0, 15, 40]),
             keep_alive: Duration::from_mins(dice.pick(&[4, 10_000])),
             events,
         };

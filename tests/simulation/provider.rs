@@ -192,6 +192,7 @@ impl Line {
         let limit = self.world.plan.timeout;
         let fate = self.fate();
         let answer = timeout(limit, self.answer(key, &ask, fate)).await;
+        self.world.between_steps(self.who).await;
         self.world.gate(self.who.slot).await;
         let answer = answer.unwrap_or_else(|_| Err(self.unclear(Unclear::TimedOut)));
         let sent = match ask {

@@ -247,13 +247,7 @@ async fn befall(world: &Arc<World>, event: Event) {
         } => {
             world.ledger.lock().disturb(Some(slot), now + down);
             world.crash(slot, keeps_spool);
-            let world = Arc::clone(world);
-            tokio::spawn(async move {
-                sleep(down).await;
-                if world.slots[slot].running.lock().is_none() {
-                    world.start(slot).await;
-                }
-            });
+            world.restart_after(slot, down);
         }
         Event::Pause { slot, long } => {
             count(world, "pauses", Some(slot), now + long);

@@ -392,6 +392,50 @@ impl World {
         ledger.counts.add("crashes", 1);
     }
 
+    /// Between two steps of a renewal: the process may stand still here, or die.
+    pub(crate) async fn between_steps(self: &Arc<Self>, who: Who) {
+        if self.is_healed() || !self.dice.in_thousand(self.plan.strikes) {
+            return;
+        }
+        let now = Instant::now();
+        if self.dice.in_thousand(600) {
+            let until = now + self.dice.secs(1, 70);
+            self.note(format_args!("{who:?} stands still between two steps"));
+            let mut ledger = self.ledger.lock();
+            ledger.counts.add("pauses between two steps", 1);
+            ledger.disturb(Some(who.slot), until);
+            ledger.trouble(&self.keys());
+            drop(ledger);
+            let mut paused = self.slots[who.slot].paused_until.lock();
+            *paused = until.max(*paused);
+            return;
+        }
+        let alive = self.slots[who.slot]
+            .running
+            .lock()
+            .as_ref()
+            .map(|it| it.who);
+        if alive == Some(who) {
+            let down = self.dice.secs(0, 40);
+            self.ledger.lock().disturb(Some(who.slot), now + down);
+            self.ledger.lock().counts.add("deaths between two steps", 1);
+            self.crash(who.slot, !self.dice.in_thousand(250));
+            self.restart_after(who.slot, down);
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Another process takes the place of one that died.
+    pub(crate) fn restart_after(self: &Arc<Self>, slot: usize, down: Duration) {
+        let world = Arc::clone(self);
+        tokio::spawn(async move {
+            sleep(down).await;
+            if world.slots[slot].running.lock().is_none() {
+                world.start(slot).await;
+            }
+        });
+    }
+
     /// A grant fresh from the provider.
     pub(crate) fn grant(&self, user: usize, clock: &MachineClock) -> Grant {
         let (access, refresh) = self.authority.lock().issue(user);
