@@ -325,8 +325,8 @@ impl Ledger {
     /// A process is dead, and its spool perhaps with it.
     pub(crate) fn died(&mut self, who: Who, keeps_spool: bool) {
         for pair in self.pairs.values_mut() {
-            let at_risk = !pair.stored && !(pair.spooled && keeps_spool);
-            if pair.delivered == Some(who) && at_risk {
+            let safe = pair.stored || (pair.spooled && keeps_spool);
+            if pair.delivered == Some(who) && !safe {
                 pair.excuse.get_or_insert("died between the two writes");
             }
             pair.sending.retain(|(other, _)| *other != who);

@@ -71,27 +71,20 @@ impl Wire {
         let (world, slot) = (&self.world, self.who.slot);
         let dice = &world.dice;
         world.gate(slot).await;
-        let loss = if world.is_healed() {
-            0
-        } else {
-            world.plan.store_loss
-        };
         if !world.reaches(slot) {
             sleep(dice.pick(&[Duration::from_millis(1), PATIENCE])).await;
             return self.fail(what, "the store cannot be reached", key);
         }
-        let slow = dice.in_thousand(loss);
-        sleep(if slow {
+        sleep(if self.loses() {
             dice.millis(100, 4500)
         } else {
             dice.millis(1, 8)
         })
         .await;
-        if dice.in_thousand(loss) {
+        if self.loses() {
             if dice.in_thousand(300) {
                 // The client gives up; the store gets it all the same, later.
-                let late = dice.secs(1, 40);
-                world.later(late, call);
+                world.later(dice.secs(1, 40), call);
             }
             sleep(PATIENCE).await;
             return self.fail(what, "no answer", key);
@@ -103,14 +96,32 @@ impl Wire {
         if matches!(what, "acquire" | "begin" | "commit" | "fail" | "mark") {
             world.between_steps(self.who).await;
         }
-        sleep(dice.millis(1, 8)).await;
-        if dice.in_thousand(loss) || !world.reaches(slot) {
-            sleep(dice.pick(&[Duration::ZERO, PATIENCE])).await;
-            world.gate(slot).await;
-            return self.fail(what, "done, but the answer was lost", key);
+        self.back(what, key, done).await
+    }
+
+    /// Brings an answer back from the store.
+    async fn back<T>(
+        &self,
+        what: &'static str,
+        key: Option<&ConnectionKey>,
+        done: Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (world, slot) = (&self.world, self.who.slot);
+        sleep(world.dice.millis(1, 8)).await;
+        let lost = self.loses() || !world.reaches(slot);
+        if lost {
+            sleep(world.dice.pick(&[Duration::ZERO, PATIENCE])).await;
         }
         world.gate(slot).await;
+        if lost {
+            return self.fail(what, "done, but the answer was lost", key);
+        }
         done
+    }
+
+    /// Whether this message is lost.
+    fn loses(&self) -> bool {
+        !self.world.is_healed() && self.world.dice.in_thousand(self.world.plan.store_loss)
     }
 
     fn core(&self) -> Arc<MemoryStore> {

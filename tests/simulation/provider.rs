@@ -113,7 +113,7 @@ impl Authority {
         match self.rotation {
             Rotation::Reusable => {
                 let (access, refresh) = self.issue(user);
-                let omits = self.issued % 2 == 0;
+                let omits = self.issued.is_multiple_of(2);
                 return Some((access, (!omits).then_some(refresh)));
             }
             Rotation::SingleStrict => self.kill(user, true),
@@ -390,7 +390,7 @@ impl Provider for Line {
             ledger.call(&key);
         }
         self.world.gate(self.who.slot).await;
-        let user = self.world.user_of(account);
+        let user = World::user_of(account);
         self.ask(&key, Ask::Force(user)).await
     }
 

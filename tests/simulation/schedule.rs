@@ -77,9 +77,14 @@ async fn play(world: &Arc<World>) {
         if world.ledger.lock().violation.is_some() {
             return;
         }
-        befall(world, event).await;
+        befall(world, event);
     }
     sleep_until(started + TROUBLE).await;
+    recover(world).await;
+}
+
+/// Everything works again: what has become of it all.
+async fn recover(world: &Arc<World>) {
     world.heal();
     for slot in 0..world.plan.sidecars {
         if world.slots[slot].running.lock().is_none() {
@@ -157,13 +162,10 @@ async fn bounded<T>(
     running: &Running,
     asked: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let outcome = match timeout(BOUND, asked).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            let what = format!("{:?} let a request wait for {BOUND:?}", running.who);
-            world.ledger.lock().violate(what);
-            Err(Error::ShuttingDown)
-        }
+    let Ok(outcome) = timeout(BOUND, asked).await else {
+        let what = format!("{:?} let a request wait for {BOUND:?}", running.who);
+        world.ledger.lock().violate(what);
+        return Err(Error::ShuttingDown);
     };
     world.gate(running.who.slot).await;
     outcome
@@ -235,7 +237,7 @@ async fn connect(world: &Arc<World>, slot: usize, user: usize) {
     let _crashed = saving.await;
 }
 
-async fn befall(world: &Arc<World>, event: Event) {
+fn befall(world: &Arc<World>, event: Event) {
     let now = Instant::now();
     world.note(format_args!("{event:?}"));
     let keys = world.keys();
@@ -268,19 +270,7 @@ async fn befall(world: &Arc<World>, event: Event) {
             extend(&mut world.store_down_until.lock(), now + down);
             world.fail_over(lost);
         }
-        Event::Jump { slot, millis } => {
-            count(world, "clock jumps", slot, now);
-            match slot {
-                Some(slot) => {
-                    world.slots[slot].clock.jump(millis);
-                    *world.jumped.lock() = true;
-                }
-                None => {
-                    world.ledger.lock().trouble(&keys);
-                    world.store_clock.jump(millis);
-                }
-            }
-        }
+        Event::Jump { slot, millis } => jump(world, slot, millis),
         Event::ProviderDown { long } => {
             world.ledger.lock().counts.add("provider outages", 1);
             extend(&mut world.authority.lock().down_until, now + long);
@@ -297,6 +287,18 @@ async fn befall(world: &Arc<World>, event: Event) {
             });
         }
         asked => by_hand(world, asked),
+    }
+}
+
+/// The clock of a sidecar jumps, or that of the store.
+fn jump(world: &World, slot: Option<usize>, millis: i64) {
+    count(world, "clock jumps", slot, Instant::now());
+    if let Some(slot) = slot {
+        world.slots[slot].clock.jump(millis);
+        *world.jumped.lock() = true;
+    } else {
+        world.ledger.lock().trouble(&world.keys());
+        world.store_clock.jump(millis);
     }
 }
 

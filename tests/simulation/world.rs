@@ -136,11 +136,16 @@ impl World {
             .map(|_| Slot::new(i64::try_from(dice.between(0, 10_000)).unwrap() - 5_000))
             .collect();
         let key = generate_key(&SeededRandom::new(1));
-        let kept = dice.pick(&[3, 10_000]);
+        let shared = Arc::new(store_clock.clone());
+        let store = if dice.in_thousand(500) {
+            MemoryStore::remembering(shared, 3)
+        } else {
+            MemoryStore::new(shared)
+        };
         Arc::new(Self {
             ledger: Mutex::new(Ledger::new(single_use, config.lease_ttl, traced)),
             authority: Mutex::new(Authority::new(plan.rotation, plan.lifetime)),
-            store: MemoryStore::remembering(Arc::new(store_clock.clone()), kept),
+            store,
             store_clock,
             slots,
             store_down_until: Mutex::new(Instant::now()),
@@ -206,12 +211,12 @@ impl World {
         self.plan.rotation == Rotation::Reusable
     }
 
-    pub(crate) fn user_of(&self, account: &Account) -> usize {
+    pub(crate) fn user_of(account: &Account) -> usize {
         account.external_id.as_ref().unwrap().parse().unwrap()
     }
 
     pub(crate) fn key_of(&self, account: &Account) -> ConnectionKey {
-        self.key(self.user_of(account))
+        self.key(Self::user_of(account))
     }
 
     /// Waits while the process at `slot` stands still.
