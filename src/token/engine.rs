@@ -1,9 +1,10 @@
 //! What all flights share, and the steps that are not part of one flight.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, oneshot},
     time::Instant,
 };
 
@@ -37,7 +38,7 @@ const BOARDINGS: u32 = 5;
 pub(super) struct Engine {
     pub(super) config: Config,
     pub(super) store: SharedStore,
-    pub(super) providers: HashMap<ProviderName, SharedProvider>,
+    pub(super) providers: BTreeMap<ProviderName, SharedProvider>,
     pub(super) vault: Vault,
     pub(super) cache: Cache,
     pub(super) spool: Spool,
@@ -48,6 +49,10 @@ pub(super) struct Engine {
     pub(super) observer: Arc<dyn Observer>,
     /// Rung whenever the store has told of changes.
     pub(super) changed: Notify,
+    /// What has changed in the store, and could not be read when that was told.
+    pub(super) unread: Mutex<BTreeMap<ConnectionKey, Arc<Entry>>>,
+    /// Rung when something could not be read.
+    pub(super) unread_some: Notify,
     /// Rung when something was put into the spool.
     pub(super) spooled: Notify,
 }
@@ -116,7 +121,7 @@ impl Engine {
         entry: Arc<Entry>,
         provider: &SharedProvider,
         need: Need,
-        announce: watch::Sender<Option<Outcome>>,
+        announce: oneshot::Sender<Outcome>,
     ) {
         let (engine, provider) = (Arc::clone(self), Arc::clone(provider));
         let flight = async move {
@@ -128,10 +133,12 @@ impl Engine {
                 provider: &provider,
                 need,
                 owner,
+                leased: Mutex::new(Instant::now()),
             };
             let outcome = renewal.run().await;
             drop(landing);
-            announce.send_replace(Some(outcome));
+            // Fails if nobody waits, which is as well.
+            let _unheard = announce.send(outcome);
         };
         drop(self.lifecycle.spawn(flight));
     }
@@ -228,6 +235,19 @@ impl Engine {
         if let (Some(provider), Ok(token)) = (self.providers.get(&fence.key.provider), token) {
             self.revoke(provider, &token).await;
         }
+    }
+
+    /// The store could not be read, and holds something else than memory, for all that is known.
+    pub(super) fn read_later(&self, entry: &Arc<Entry>) {
+        self.unread
+            .lock()
+            .insert(entry.key.clone(), Arc::clone(entry));
+        self.unread_some.notify_one();
+    }
+
+    /// Takes one connection that is still to be read.
+    pub(super) fn next_unread(&self) -> Option<Arc<Entry>> {
+        self.unread.lock().pop_first().map(|(_, entry)| entry)
     }
 
     /// Keeps tokens that the store refused.

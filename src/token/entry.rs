@@ -11,8 +11,9 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwapOption;
+use futures_util::{FutureExt, future::Shared};
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Bearer, Error,
@@ -46,7 +47,7 @@ struct State {
 pub(super) struct Flight {
     /// What it was started for.
     pub(super) need: Need,
-    outcome: watch::Receiver<Option<Outcome>>,
+    outcome: Shared<oneshot::Receiver<Outcome>>,
 }
 
 /// How a flight ended.
@@ -57,7 +58,7 @@ pub(super) enum Ticket {
     /// It was under way already.
     Joined(Flight),
     /// The caller must start it, and tell the outcome through the sender.
-    Started(Flight, watch::Sender<Option<Outcome>>),
+    Started(Flight, oneshot::Sender<Outcome>),
 }
 
 // === impl Entry ===
@@ -168,7 +169,8 @@ impl Entry {
         if let Some(flight) = &state.flight {
             return Ticket::Joined(flight.clone());
         }
-        let (sender, outcome) = watch::channel(None);
+        let (sender, outcome) = oneshot::channel();
+        let outcome = outcome.shared();
         let flight = Flight { need, outcome };
         state.flight = Some(flight.clone());
         Ticket::Started(flight, sender)
@@ -189,11 +191,8 @@ impl Entry {
 
 impl Flight {
     /// Waits for the end. Cancel safe: dropping it leaves the flight alone.
-    pub(super) async fn outcome(mut self) -> Outcome {
-        match self.outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or(Err(Error::ShuttingDown)),
-            // The task was dropped before its end, which only a runtime on its way down does.
-            Err(_) => Err(Error::ShuttingDown),
-        }
+    pub(super) async fn outcome(self) -> Outcome {
+        // A sender that is gone was dropped before its end, which only a process on its way down does.
+        self.outcome.await.unwrap_or(Err(Error::ShuttingDown))
     }
 }

@@ -3,7 +3,9 @@
 //! 1. [`changes`]: what another process wrote (a renewal, a reconnect, a removal) reaches memory by
 //!    the store's change feed. While the feed is down memory is used as it is; when it is back,
 //!    everything is looked at again.
-//! 2. [`unspool`]: renewals that the store refused are offered again, less and less often, until it
+//! 2. [`reread`]: a change that could not be read when it was told is read as soon as the store
+//!    answers. Memory is used until then.
+//! 3. [`unspool`]: renewals that the store refused are offered again, less and less often, until it
 //!    answers.
 
 use std::{sync::Arc, time::Duration};
@@ -37,7 +39,9 @@ pub(super) async fn changes(engine: Arc<Engine>) {
                             .iter()
                             .filter_map(|key| engine.cache.find(&key.provider, key.user.as_str()))
                         {
-                            look_again(&engine, &entry).await;
+                            if !look_again(&engine, &entry).await {
+                                entry.mark_stale();
+                            }
                         }
                     }
                     _ => engine
@@ -63,8 +67,8 @@ pub(super) async fn changes(engine: Arc<Engine>) {
     }
 }
 
-/// Brings an entry up to date, so that no request has to wait for it.
-async fn look_again(engine: &Engine, entry: &Entry) {
+/// Brings an entry up to date, so that no request has to wait for it; `false` if the store fails.
+async fn look_again(engine: &Engine, entry: &Arc<Entry>) -> bool {
     match engine.store.load(&entry.key).await {
         Ok(Some(connection)) => {
             // A failure was logged, and the next request that needs the token meets it again.
@@ -72,7 +76,26 @@ async fn look_again(engine: &Engine, entry: &Entry) {
             entry.unblock();
         }
         Ok(None) => entry.clear(),
-        Err(_) => entry.mark_stale(),
+        Err(_) => {
+            engine.read_later(entry);
+            return false;
+        }
+    }
+    true
+}
+
+/// Reads what could not be read, for ever.
+pub(super) async fn reread(engine: Arc<Engine>) {
+    let mut failures = 1;
+    loop {
+        let Some(entry) = engine.next_unread() else {
+            failures = 1;
+            engine.unread_some.notified().await;
+            continue;
+        };
+        sleep(RETRY.after(failures, &*engine.random)).await;
+        let read = look_again(&engine, &entry).await;
+        failures = if read { 0 } else { failures + 1 };
     }
 }
 

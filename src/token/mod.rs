@@ -20,6 +20,7 @@ use crate::{
 
 mod cache;
 mod config;
+mod disk;
 mod engine;
 mod entry;
 mod follow;
@@ -37,6 +38,7 @@ mod vault;
 
 pub use crate::store::ReauthReason;
 pub use config::Config;
+pub use disk::{Directory, Disk, SharedDisk};
 pub use grant::{Grant, GrantTokens};
 pub use observer::{Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
 pub use tokens::{Health, Parts, Revocation, StartError, Tokens};

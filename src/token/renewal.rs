@@ -5,7 +5,8 @@
 //! 1. Read the store: another process may have renewed already.
 //! 2. Take the lease, and read *again* under it: what was read before it may be spent.
 //! 3. Record the intent, then call the provider: after a crash the next holder knows that the refresh
-//!    token may be spent. The lease is prolonged while the provider thinks.
+//!    token may be spent. No call is made once the lease may have run out, and it is prolonged while
+//!    the provider thinks.
 //! 4. Commit, fenced by the generation that was read; if the store refuses, spool. Only then may
 //!    anybody use the new token.
 //! 5. A refusal is believed after one more look at the store: a sibling may just have rotated.
@@ -14,6 +15,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
@@ -46,11 +48,13 @@ const STORE_REST: Duration = Duration::from_secs(1);
 /// One flight of one connection.
 pub(super) struct Renewal<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) entry: &'a Entry,
+    pub(super) entry: &'a Arc<Entry>,
     pub(super) provider: &'a SharedProvider,
     pub(super) need: Need,
     /// A flight is an owner of its own, so that even two in one process exclude each other.
     pub(super) owner: OwnerId,
+    /// When the lease was last asked for, or asked to be prolonged, with success.
+    pub(super) leased: Mutex<Instant>,
 }
 
 // === impl Renewal ===
@@ -157,12 +161,13 @@ impl Renewal<'_> {
     }
 
     async fn acquire(&self) -> Result<Lease, Error> {
-        let ttl = self.engine.config.lease_ttl;
+        let (ttl, asked) = (self.engine.config.lease_ttl, Instant::now());
         let lease = self
             .engine
             .store
             .acquire(&self.entry.key, self.owner, ttl)
             .await;
+        *self.leased.lock() = asked;
         lease.map_err(|error| self.store_failed(error))
     }
 
@@ -269,10 +274,20 @@ impl Renewal<'_> {
             .begin(&fence, self.owner, redemption, at)
             .await
         {
-            Ok(Begun::Recorded { .. }) => Ok(true),
+            Ok(Begun::Recorded { .. }) if self.lease_stands() => Ok(true),
+            Ok(Begun::Recorded { .. }) => {
+                self.take_back(connection).await;
+                Ok(false)
+            }
             Ok(Begun::Refused) => Ok(false),
             Err(error) => Err(self.store_failed(error)),
         }
+    }
+
+    /// Whether nobody else can hold the lease. A process that stood still must not send what its
+    /// successor may have spent.
+    fn lease_stands(&self) -> bool {
+        Instant::now() < *self.leased.lock() + self.engine.config.lease_ttl
     }
 
     /// Asks the provider, and keeps the lease meanwhile.
@@ -305,15 +320,16 @@ impl Renewal<'_> {
         let prolong = async {
             loop {
                 sleep(ttl / 3).await;
+                let asked = Instant::now();
+                let (key, store) = (&self.entry.key, &self.engine.store);
                 // Losing it is no reason to stop: the commit is fenced by the generation.
-                let _kept = self
-                    .engine
-                    .store
-                    .extend(&self.entry.key, self.owner, ttl)
-                    .await;
+                if let Ok(true) = store.extend(key, self.owner, ttl).await {
+                    *self.leased.lock() = asked;
+                }
             }
         };
         tokio::select! {
+            biased;
             done = work => done,
             never = prolong => never,
         }
@@ -519,6 +535,9 @@ impl Renewal<'_> {
     fn store_failed(&self, error: store::Error) -> Error {
         self.engine.store_failed(&self.entry.key, &error);
         // The token in memory is as good as it was: it is used, and checked when the store is back.
+        if self.entry.is_stale() {
+            self.engine.read_later(self.entry);
+        }
         self.entry.confirm();
         let error = Error::Store {
             key: self.entry.key.clone(),

@@ -7,18 +7,14 @@
 //! 3. What is found at start is used at once, and offered to the store until it answers.
 //! 4. A file that cannot be read is left where it is and named in the log: it may be the only copy.
 
-use std::{
-    collections::HashMap,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::{fs, io::AsyncWriteExt};
+use tokio::sync::Mutex as AsyncMutex;
 
+use super::disk::SharedDisk;
 use crate::{
     base::ids::{ConnectionId, ConnectionKey, Generation},
     store::{Fence, Renewed},
@@ -27,8 +23,10 @@ use crate::{
 /// The spool of one process.
 #[derive(Debug)]
 pub(super) struct Spool {
-    dir: PathBuf,
-    waiting: Mutex<HashMap<ConnectionKey, Arc<Spooled>>>,
+    disk: SharedDisk,
+    waiting: Mutex<BTreeMap<ConnectionKey, Arc<Spooled>>>,
+    /// Held while the disk is written to, so that a file is not removed that was just replaced.
+    writing: AsyncMutex<()>,
 }
 
 /// A renewal that waits for the store.
@@ -70,36 +68,37 @@ impl Spooled {
 // === impl Spool ===
 
 impl Spool {
-    /// Opens the spool in `dir`, which need not exist until something is written to it.
-    pub(super) async fn open(dir: PathBuf) -> io::Result<Self> {
-        let mut waiting = HashMap::new();
-        for path in files(&dir).await? {
-            match read(&path).await {
+    /// Opens the spool on `disk`.
+    pub(super) async fn open(disk: SharedDisk) -> io::Result<Self> {
+        let mut waiting = BTreeMap::new();
+        for (name, bytes) in disk.read_all().await? {
+            match serde_json::from_slice::<Spooled>(&bytes) {
                 Ok(spooled) => {
                     waiting.insert(spooled.key.clone(), Arc::new(spooled));
                 }
                 Err(error) => tracing::error!(
-                    path = %path.display(),
+                    %name,
                     error = &error as &dyn std::error::Error,
                     "a spooled renewal cannot be read; it is left where it is",
                 ),
             }
         }
         Ok(Self {
-            dir,
+            disk,
             waiting: Mutex::new(waiting),
+            writing: AsyncMutex::default(),
         })
     }
 
     /// Keeps `spooled` in memory, then on disk. Fails if the disk does not take it; memory has it.
     pub(super) async fn put(&self, spooled: Spooled) -> io::Result<()> {
-        let path = self.path(&spooled.key);
+        let name = name(&spooled.key);
         let bytes = serde_json::to_vec(&spooled).map_err(io::Error::other)?;
         self.waiting
             .lock()
             .insert(spooled.key.clone(), Arc::new(spooled));
-        fs::create_dir_all(&self.dir).await?;
-        write_whole(&self.dir, &path, &bytes).await
+        let _writing = self.writing.lock().await;
+        self.disk.write(&name, &bytes).await
     }
 
     /// What waits for this connection.
@@ -132,58 +131,17 @@ impl Spool {
             same && waiting.remove(&spooled.key).is_some()
         };
         if settled {
-            match fs::remove_file(self.path(&spooled.key)).await {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            let _writing = self.writing.lock().await;
+            let replaced = self.waiting.lock().contains_key(&spooled.key);
+            if !replaced {
+                return self.disk.remove(&name(&spooled.key)).await;
             }
         }
         Ok(())
     }
-
-    fn path(&self, key: &ConnectionKey) -> PathBuf {
-        let name = Sha256::digest(key.to_string());
-        self.dir.join(hex::encode(name)).with_extension(EXTENSION)
-    }
 }
 
-const EXTENSION: &str = "renewal";
-
-async fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut entries = match fs::read_dir(dir).await {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut paths = Vec::new();
-    while let Some(entry) = entries.next_entry().await? {
-        let path = entry.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == EXTENSION)
-        {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-async fn read(path: &Path) -> io::Result<Spooled> {
-    serde_json::from_slice(&fs::read(path).await?).map_err(io::Error::other)
-}
-
-/// Writes beside, syncs, renames, syncs the directory: after a crash there is the old file or the new.
-async fn write_whole(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("partial");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)
-        .await?;
-    file.write_all(bytes).await?;
-    file.sync_all().await?;
-    fs::rename(&beside, path).await?;
-    fs::File::open(dir).await?.sync_all().await
+/// What the file of a connection is called.
+fn name(key: &ConnectionKey) -> String {
+    hex::encode(Sha256::digest(key.to_string()))
 }

@@ -1,12 +1,14 @@
 //! The room's front door: [`Tokens`].
 
-use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Bearer, Config, Error, Grant, Lookup, Observer, TokenFuture, TokenSource,
     cache::Cache,
+    disk::{Directory, SharedDisk},
     engine::Engine,
     follow,
     held::{Need, Reason},
@@ -99,8 +101,14 @@ impl Tokens {
     /// Opens the room and starts its background loops, which end when the drain begins. What the
     /// spool holds is in use when this returns.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let disk = Arc::new(Directory::new(parts.spool_dir.clone()));
+        Self::start_on(disk, parts).await
+    }
+
+    /// As [`Tokens::start`], with the spool on `disk` instead of in the directory.
+    pub async fn start_on(disk: SharedDisk, parts: Parts) -> Result<Self, StartError> {
         let dir = parts.spool_dir;
-        let spool = match Spool::open(dir.clone()).await {
+        let spool = match Spool::open(disk).await {
             Ok(spool) => spool,
             Err(source) => return Err(StartError::Spool { dir, source }),
         };
@@ -117,7 +125,7 @@ impl Tokens {
                 .providers
                 .into_iter()
                 .map(|provider| (provider.name().clone(), provider))
-                .collect::<HashMap<_, _>>(),
+                .collect::<BTreeMap<_, _>>(),
             vault,
             cache: Cache::new(REMEMBERED),
             spool,
@@ -127,10 +135,13 @@ impl Tokens {
             lifecycle: parts.lifecycle,
             observer: parts.observer,
             changed: Notify::new(),
+            unread: Mutex::default(),
+            unread_some: Notify::new(),
             spooled: Notify::new(),
         });
         let lifecycle = &engine.lifecycle;
         lifecycle.spawn_until_drain(follow::changes(Arc::clone(&engine)));
+        lifecycle.spawn_until_drain(follow::reread(Arc::clone(&engine)));
         lifecycle.spawn_until_drain(follow::unspool(Arc::clone(&engine)));
         lifecycle.spawn_until_drain(keep_alive::sweep(Arc::clone(&engine)));
         Ok(Self(engine))

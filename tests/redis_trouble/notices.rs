@@ -12,16 +12,16 @@ use crate::{
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// How long after a write by another process a waiting question is answered.
-async fn delay(waiting: &dyn Store, writing: &dyn Store, user: &str) -> Duration {
-    let Cursor(at) = waiting.changes(None, Duration::ZERO).await.unwrap().cursor;
+/// How long after a write by another process a hearer question is answered.
+async fn delay(hearer: &dyn Store, writer: &dyn Store, user: &str) -> Duration {
+    let Cursor(at) = hearer.changes(None, Duration::ZERO).await.unwrap().cursor;
     let question = async {
-        let changes = waiting.changes(Some(Cursor(at)), HOUR).await.unwrap();
+        let changes = hearer.changes(Some(Cursor(at)), HOUR).await.unwrap();
         (Instant::now(), changes.keys)
     };
     let write = async {
         sleep(Duration::from_millis(100)).await;
-        connect(writing, user).await;
+        connect(writer, user).await;
         Instant::now()
     };
     let ((answered, keys), written) = tokio::join!(question, write);
@@ -39,11 +39,11 @@ async fn a_change_by_another_process_is_heard_of_at_once() {
     ] {
         let mut never = Options::default();
         (never.poll_every, never.poll_unheard_every) = (HOUR, HOUR);
-        let waiting = open_with(&url, never).await;
-        let writing = open(&url).await.unwrap();
+        let hearer = open_with(&url, never).await;
+        let writer = open(&url).await.unwrap();
         // The subscription is made in the background.
         sleep(Duration::from_millis(500)).await;
-        let delay = delay(&waiting, &writing, "anna").await;
+        let delay = delay(&hearer, &writer, "anna").await;
         assert!(delay < Duration::from_millis(500), "{url}: {delay:?}");
     }
 }
@@ -54,13 +54,13 @@ async fn a_subscription_that_was_cut_is_made_again() {
     let url = format!("redis://127.0.0.1:{}", server.port);
     let mut never = Options::default();
     (never.poll_every, never.poll_unheard_every) = (HOUR, HOUR);
-    let waiting = open_with(&url, never).await;
-    let writing = open_with(&url, Options::default()).await;
+    let hearer = open_with(&url, never).await;
+    let writer = open_with(&url, Options::default()).await;
     let subscribed = || cli(server.port, &["PUBSUB", "NUMSUB", "daypass:changes"]).ends_with('2');
     eventually("both listen", subscribed);
     cli(server.port, &["CLIENT", "KILL", "TYPE", "pubsub"]);
     eventually("both listen again", subscribed);
-    let delay = delay(&waiting, &writing, "anna").await;
+    let delay = delay(&hearer, &writer, "anna").await;
     assert!(delay < Duration::from_millis(500), "{delay:?}");
 }
 
@@ -79,7 +79,7 @@ async fn a_change_whose_message_is_lost_is_found_by_looking() {
     ];
     assert_eq!(cli(server.port, &words), "OK");
     let url = format!("redis://mute:p@127.0.0.1:{}", server.port);
-    let (waiting, writing) = (open(&url).await.unwrap(), open(&url).await.unwrap());
-    let delay = delay(&waiting, &writing, "anna").await;
+    let (hearer, writer) = (open(&url).await.unwrap(), open(&url).await.unwrap());
+    let delay = delay(&hearer, &writer, "anna").await;
     assert!(delay < Duration::from_secs(2), "{delay:?}");
 }

@@ -8,6 +8,10 @@
     reason = "a test that meets the unexpected must fail loudly, and callers are tasks of the test itself"
 )]
 
+#[expect(
+    dead_code,
+    reason = "tests/simulation uses the same store, and more of it"
+)]
 mod memory_store;
 mod scripted_provider;
 mod world;

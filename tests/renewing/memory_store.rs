@@ -23,6 +23,10 @@ use tokio::sync::Notify;
 pub(crate) struct Faults {
     /// Every call fails.
     pub(crate) down: bool,
+    /// The answer to a recorded intent takes this long.
+    pub(crate) begin_takes: Duration,
+    /// Reads fail.
+    pub(crate) refuse_loads: bool,
     /// Commits fail.
     pub(crate) refuse_commits: bool,
     /// Nobody hears of changes.
@@ -41,8 +45,9 @@ pub(crate) struct MemoryStore {
     pub(crate) loads: std::sync::atomic::AtomicUsize,
 }
 
-#[derive(Debug, Default)]
-struct Rows {
+/// Everything that a store holds at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
     connections: BTreeMap<ConnectionKey, Row>,
     leases: BTreeMap<ConnectionKey, Held>,
     changes: Vec<ConnectionKey>,
@@ -58,7 +63,7 @@ struct Held {
     ttl: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Row {
     connection: Connection,
     /// Attempts before the one that the connection shows.
@@ -98,6 +103,42 @@ impl MemoryStore {
             faults: Mutex::default(),
             loads: 0.into(),
         })
+    }
+
+    /// The connection as it is, whether the store answers or not.
+    pub(crate) fn peek(&self, key: &ConnectionKey) -> Option<Connection> {
+        let rows = self.rows.lock();
+        rows.connections.get(key).map(|row| row.connection.clone())
+    }
+
+    /// What a replica has at this moment.
+    pub(crate) fn snapshot(&self) -> Rows {
+        self.rows.lock().clone()
+    }
+
+    /// A replica takes over, with what it had. Its changes cannot be told from those that were told
+    /// before, so that everybody has missed some.
+    pub(crate) fn fail_over(&self, replica: Rows) {
+        let mut rows = self.rows.lock();
+        let told = rows.forgotten + rows.changes.len();
+        *rows = replica;
+        rows.changes.clear();
+        rows.forgotten = told + 1;
+        drop(rows);
+        self.rung.notify_waiters();
+    }
+
+    /// Ends whatever lease there is.
+    pub(crate) fn drop_lease(&self, key: &ConnectionKey) {
+        self.rows.lock().leases.remove(key);
+    }
+
+    /// Forgets that anything was begun.
+    pub(crate) fn drop_intent(&self, key: &ConnectionKey) {
+        if let Some(row) = self.rows.lock().connections.get_mut(key) {
+            row.connection.intent = None;
+            row.earlier.clear();
+        }
     }
 
     fn up(&self) -> Result<(), Error> {
@@ -195,6 +236,9 @@ fn unavailable(what: &str) -> Error {
 impl Store for MemoryStore {
     async fn load(&self, key: &ConnectionKey) -> Result<Option<Connection>, Error> {
         self.up()?;
+        if self.faults.lock().refuse_loads {
+            return Err(unavailable("it answers no questions"));
+        }
         self.loads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         Ok(self
             .rows
@@ -340,6 +384,10 @@ impl Store for MemoryStore {
             row.earlier.extend(row.connection.intent.replace(intent));
             (Begun::Recorded { attempts }, false)
         });
+        let answered = self.faults.lock().begin_takes;
+        if !answered.is_zero() {
+            tokio::time::sleep(answered).await;
+        }
         Ok(begun.unwrap_or(Begun::Refused))
     }
 

@@ -181,6 +181,42 @@ async fn a_removed_connection_is_forgotten_by_every_sidecar() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sidecar_that_stood_still_past_its_lease_before_the_call_does_not_make_it() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    world.store.faults.lock().begin_takes = secs(40);
+    let (paused, asked) = (one.clone(), key.clone());
+    let request = tokio::spawn(async move { paused.bearer(&asked).await });
+    settle().await;
+    world.store.faults.lock().begin_takes = secs(0);
+    sleep(secs(35)).await;
+    assert_eq!(two.bearer(&key).await.unwrap(), "access-1");
+    drop(request.await.unwrap());
+    assert_eq!(world.provider.spent_twice(), Vec::<String>::new());
+    assert_eq!(one.bearer(&key).await.unwrap(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_could_not_be_read_when_it_was_told_is_read_later() {
+    let world = World::new();
+    let key = world.connect("u1", HOUR).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    two.bearer(&key).await.unwrap();
+    world.store.faults.lock().refuse_loads = true;
+    one.tokens.disconnect(&key).await.unwrap();
+    settle().await;
+    let meanwhile = two.bearer(&key).await.unwrap();
+    assert_eq!(meanwhile, "access-0", "nobody can tell that it is gone");
+    world.store.faults.lock().refuse_loads = false;
+    sleep(secs(30)).await;
+    assert!(matches!(
+        two.bearer(&key).await,
+        Err(Error::NotConnected { .. })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reconnect_during_a_renewal_wins() {
     let world = World::new();
     let key = world.connect("u1", secs(0)).await;

@@ -18,6 +18,7 @@ mod lists;
 #[cfg(test)]
 #[path = "../renewing/memory_store.rs"]
 mod memory_store;
+#[cfg(test)]
 mod postgres_server;
 #[cfg(test)]
 mod redis_bench;
@@ -122,6 +123,8 @@ contract!(redis, crate::redis_bench::single);
 
 #[cfg(test)]
 contract!(redis_cluster, crate::redis_bench::cluster);
+
+#[cfg(test)]
 contract!(postgres, crate::bench::postgres);
 
 // Whatever leaves something in its session fails here.

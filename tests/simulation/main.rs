@@ -1,0 +1,159 @@
+//! The protocol of renewing under every fault there is: the real engine, many sidecars, and a store,
+//! a provider, a network and clocks that do what a seed says. `docs/refresh-protocol.md` has the
+//! protocol and the invariants that are held here.
+//!
+//! - `cargo test --test simulation` runs many seeds.
+//! - `DAYPASS_SIM_SEED=7 cargo test --test simulation one_seed` repeats one, step by step.
+//! - `DAYPASS_SIM_SEEDS=100000` runs that many; `DAYPASS_LONG_TESTS=1` a million.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that meets the unexpected must fail loudly, its tasks are its own, and its settings come from the environment"
+)]
+
+mod dice;
+mod ledger;
+#[path = "../renewing/memory_store.rs"]
+mod memory_store;
+mod mutant;
+mod network;
+mod plan;
+mod provider;
+mod schedule;
+mod world;
+
+use std::{
+    io::Write,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    ledger::Counts,
+    mutant::{Mutant, PROTECTIONS},
+    schedule::{Report, run},
+};
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn seeds() -> u64 {
+    let long = std::env::var("DAYPASS_LONG_TESTS").is_ok();
+    setting("DAYPASS_SIM_SEEDS").unwrap_or(if long { 1_000_000 } else { 10_000 })
+}
+
+/// Says it even if the test passes.
+fn say(text: &str) {
+    let mut out = std::io::stderr();
+    writeln!(out, "{text}").unwrap();
+}
+
+/// Runs the seeds below `end` on every core: what was counted, and the first that failed.
+fn sweep(end: u64, mutant: Option<Mutant>) -> (Counts, Option<Report>) {
+    let (next, failed) = (AtomicU64::new(0), Mutex::new(None::<Report>));
+    let total = Mutex::new(Counts::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            let beaten = failed
+                .lock()
+                .as_ref()
+                .is_some_and(|failed| failed.seed < seed);
+            if seed >= end || beaten {
+                return;
+            }
+            let report = run(seed, mutant, false);
+            let mut total = total.lock();
+            total.add("seeds", 1);
+            total.add("steps", report.steps);
+            for (what, n) in &report.counts.0 {
+                if what.starts_with("most") {
+                    total.max(what, *n);
+                } else {
+                    total.add(what, *n);
+                }
+            }
+            let mut failed = failed.lock();
+            let first = failed
+                .as_ref()
+                .is_none_or(|failed| report.seed < failed.seed);
+            if report.violation.is_some() && first {
+                *failed = Some(report);
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    (total.into_inner(), failed.into_inner())
+}
+
+#[test]
+fn no_schedule_breaks_an_invariant() {
+    let (counts, failed) = sweep(seeds(), None);
+    let counted: Vec<_> = counts
+        .0
+        .iter()
+        .map(|(what, n)| format!("{what}: {n}"))
+        .collect();
+    say(&format!("simulation: {}", counted.join(", ")));
+    if let Some(failed) = failed {
+        let (seed, what) = (failed.seed, failed.violation.unwrap());
+        panic!(
+            "seed {seed}: {what}\nDAYPASS_SIM_SEED={seed} cargo test --test simulation one_seed"
+        );
+    }
+}
+
+#[test]
+fn one_seed_step_by_step() {
+    let Some(seed) = setting("DAYPASS_SIM_SEED") else {
+        return;
+    };
+    let report = run(seed, None, true);
+    say(&report.lines.join("\n"));
+    assert_eq!(report.violation, None, "seed {seed}");
+}
+
+#[test]
+fn a_seed_repeats_its_schedule_exactly() {
+    for seed in 0..40 {
+        let (first, second) = (run(seed, None, false), run(seed, None, false));
+        assert_eq!(
+            (first.hash, first.steps),
+            (second.hash, second.steps),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn every_protection_is_missed_when_it_is_gone() {
+    const ENOUGH: u64 = 1500;
+    let mut unnoticed = Vec::new();
+    for mutant in PROTECTIONS {
+        match sweep(ENOUGH, Some(mutant)).1 {
+            Some(failed) => say(&format!(
+                "simulation: without {mutant:?}, seed {} fails: {}",
+                failed.seed,
+                failed.violation.unwrap(),
+            )),
+            None => unnoticed.push(mutant),
+        }
+    }
+    assert_eq!(unnoticed, []);
+}
+
+#[test]
+fn lost_notifications_break_nothing() {
+    let (_, failed) = sweep(300, Some(Mutant::NoNotifications));
+    assert_eq!(failed.and_then(|failed| failed.violation), None);
+}

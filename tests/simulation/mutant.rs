@@ -1,0 +1,45 @@
+//! Protections, each taken out in turn by the wire between the engine and the store, or its spool.
+
+/// What is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// Commits are stored whatever generation they started from.
+    UnfencedCommits,
+    /// Marks are set whatever generation they were made for.
+    UnfencedMarks,
+    /// An intent is taken whatever generation and whoever holds the lease.
+    UnfencedIntents,
+    /// Everybody gets the lease at once.
+    LeasesForAll,
+    /// Anybody's lease is given back.
+    ReleasedByAnyone,
+    /// A lease is never prolonged.
+    LeasesRunOut,
+    /// Nobody is told that something was begun.
+    ForgottenIntents,
+    /// The spool keeps nothing over a crash.
+    ForgetfulSpool,
+    /// A lease comes with the connection as it was one write before.
+    StaleReads,
+    /// A commit that the store refuses is taken for stored.
+    DroppedCommits,
+    /// A cooldown is never recorded.
+    NoCooldowns,
+    /// Nobody ever hears of changes. Not a protection: polling makes up for it.
+    NoNotifications,
+}
+
+/// Those that must be caught.
+pub(crate) const PROTECTIONS: [Mutant; 11] = [
+    Mutant::UnfencedCommits,
+    Mutant::UnfencedMarks,
+    Mutant::UnfencedIntents,
+    Mutant::LeasesForAll,
+    Mutant::ReleasedByAnyone,
+    Mutant::LeasesRunOut,
+    Mutant::ForgottenIntents,
+    Mutant::ForgetfulSpool,
+    Mutant::StaleReads,
+    Mutant::DroppedCommits,
+    Mutant::NoCooldowns,
+];
