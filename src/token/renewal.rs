@@ -274,20 +274,34 @@ impl Renewal<'_> {
             .begin(&fence, self.owner, redemption, at)
             .await
         {
-            Ok(Begun::Recorded { .. }) if self.lease_stands() => Ok(true),
             Ok(Begun::Recorded { .. }) => {
-                self.take_back(connection).await;
-                Ok(false)
+                let stands = self.lease_stands().await;
+                if !stands {
+                    self.take_back(connection).await;
+                }
+                Ok(stands)
             }
             Ok(Begun::Refused) => Ok(false),
             Err(error) => Err(self.store_failed(error)),
         }
     }
 
-    /// Whether nobody else can hold the lease. A process that stood still must not send what its
-    /// successor may have spent.
-    fn lease_stands(&self) -> bool {
-        Instant::now() < *self.leased.lock() + self.engine.config.lease_ttl
+    /// Whether nobody else can take the lease before it is next prolonged. A process that stood still
+    /// must not send what its successor may have spent.
+    async fn lease_stands(&self) -> bool {
+        let is_young = || Instant::now() < *self.leased.lock() + self.engine.config.lease_ttl / 3;
+        is_young() || (self.prolong().await && is_young())
+    }
+
+    /// Prolongs the lease; whether that is certain.
+    async fn prolong(&self) -> bool {
+        let (ttl, asked) = (self.engine.config.lease_ttl, Instant::now());
+        let (key, store) = (&self.entry.key, &self.engine.store);
+        let kept = matches!(store.extend(key, self.owner, ttl).await, Ok(true));
+        if kept {
+            *self.leased.lock() = asked;
+        }
+        kept
     }
 
     /// Asks the provider, and keeps the lease meanwhile.
@@ -317,21 +331,17 @@ impl Renewal<'_> {
 
     async fn holding_the_lease<T>(&self, work: impl Future<Output = T>) -> T {
         let ttl = self.engine.config.lease_ttl;
-        let prolong = async {
+        let prolonging = async {
             loop {
                 sleep(ttl / 3).await;
-                let asked = Instant::now();
-                let (key, store) = (&self.entry.key, &self.engine.store);
                 // Losing it is no reason to stop: the commit is fenced by the generation.
-                if let Ok(true) = store.extend(key, self.owner, ttl).await {
-                    *self.leased.lock() = asked;
-                }
+                let _kept = self.prolong().await;
             }
         };
         tokio::select! {
             biased;
             done = work => done,
-            never = prolong => never,
+            never = prolonging => never,
         }
     }
 

@@ -198,6 +198,29 @@ async fn a_sidecar_that_stood_still_past_its_lease_before_the_call_does_not_make
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_is_about_to_run_out_is_prolonged_before_the_call() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    world.store.faults.lock().begin_takes = secs(29);
+    ScriptedProvider::close(&world.provider.exit);
+    let mut requests = Vec::new();
+    for sidecar in [one, two] {
+        let asked = key.clone();
+        requests.push(tokio::spawn(async move { sidecar.bearer(&asked).await }));
+        sleep(secs(15)).await;
+    }
+    world.store.faults.lock().begin_takes = secs(0);
+    sleep(secs(4)).await;
+    assert_eq!(world.provider.calls(), [Call::Refresh("refresh-0".into())]);
+    ScriptedProvider::open(&world.provider.exit);
+    for request in requests {
+        assert_eq!(request.await.unwrap().unwrap(), "access-1");
+    }
+    assert_eq!(world.provider.renewals(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removal_that_could_not_be_read_when_it_was_told_is_read_later() {
     let world = World::new();
     let key = world.connect("u1", HOUR).await;

@@ -361,7 +361,7 @@ impl Ledger {
         let Some(pair) = self.pairs.get(token) else {
             return;
         };
-        let lost = pair.accepted.is_some() && pair.answered.is_none();
+        let lost = pair.accepted.is_some() && pair.answered.is_none() && pair.sending.is_empty();
         let wrong = match reason {
             ReauthReason::GrantRefused | ReauthReason::LostRotation | ReauthReason::AccountGone
                 if !pair.refused =>

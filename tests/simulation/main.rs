@@ -4,6 +4,7 @@
 //!
 //! - `cargo test --test simulation` runs many seeds.
 //! - `DAYPASS_SIM_SEED=7 cargo test --test simulation one_seed` repeats one, step by step.
+//! - `DAYPASS_SIM_WITHOUT=UnfencedMarks` beside it takes a protection out.
 //! - `DAYPASS_SIM_SEEDS=100000` runs that many; `DAYPASS_LONG_TESTS=1` a million.
 
 #![expect(
@@ -118,7 +119,11 @@ fn one_seed_step_by_step() {
     let Some(seed) = setting("DAYPASS_SIM_SEED") else {
         return;
     };
-    let report = run(seed, None, true);
+    let mutant = std::env::var("DAYPASS_SIM_WITHOUT").ok();
+    let mutant = PROTECTIONS
+        .into_iter()
+        .find(|gone| mutant.as_ref() == Some(&format!("{gone:?}")));
+    let report = run(seed, mutant, true);
     say(&report.lines.join("\n"));
     assert_eq!(report.violation, None, "seed {seed}");
 }

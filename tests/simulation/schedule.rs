@@ -33,6 +33,9 @@ pub(crate) struct Report {
 /// No request waits longer, pauses of its process apart.
 const BOUND: Duration = Duration::from_mins(10);
 
+/// No two clocks differ by more, unless one has jumped.
+const SKEW: Duration = Duration::from_secs(10);
+
 /// Until everything is as it should be, after the last fault: the longest cooldown, and a little.
 const RECOVERY: Duration = Duration::from_secs(370);
 
@@ -44,7 +47,11 @@ pub(crate) fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Report {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let world = World::new(Plan::of(seed), mutant, traced);
+        let mut plan = Plan::of(seed);
+        if mutant.is_some() {
+            plan.strikes = plan.strikes.max(40);
+        }
+        let world = World::new(plan, mutant, traced);
         play(&world).await;
         for slot in 0..world.plan.sidecars {
             world.crash(slot, true);
@@ -125,7 +132,12 @@ async fn request(world: &Arc<World>, running: &Running, user: usize) {
         Some(bearer) => Ok(bearer),
         None => bounded(world, running, running.tokens.bearer(key.clone())).await,
     };
+    let must_reconnect = matches!(outcome, Err(Error::NeedsReauth { .. }));
     let Some(bearer) = judged(world, running, user, outcome) else {
+        if must_reconnect && !world.is_healed() && world.dice.in_thousand(100) {
+            let slot = running.who.slot;
+            by_hand(world, Event::Connect { slot, user });
+        }
         return;
     };
     if call_api(world, &bearer).await {
@@ -197,7 +209,8 @@ fn judged(
             if had.as_ref().is_none_or(|had| had.0 != bearer.generation()) {
                 use daypass::base::clock::Clock;
                 let left = bearer.expires_at().saturating_since(slot.clock.now());
-                *had = Some((bearer.generation(), now + left));
+                let certain = left.saturating_sub(SKEW);
+                *had = Some((bearer.generation(), now + certain));
             }
             Some(bearer)
         }
