@@ -88,7 +88,7 @@ impl Counts {
 }
 
 /// More calls a minute for one connection than any fault explains.
-const STORM: usize = 30;
+const STORM: usize = 15;
 
 impl Ledger {
     pub(crate) fn new(single_use: bool, lease: Duration, traced: bool) -> Self {
@@ -333,6 +333,17 @@ impl Ledger {
         }
         for mishaps in self.mishaps.values_mut() {
             *mishaps += 1;
+        }
+    }
+
+    /// The next process is at `slot`, with `found` in its spool: what its predecessors put there.
+    pub(crate) fn inherits(&mut self, slot: usize, found: &[String]) {
+        let missing = self.pairs.iter().find(|(token, pair)| {
+            let put = pair.spooled && !pair.stored && pair.excuse.is_none();
+            put && pair.delivered.is_some_and(|who| who.slot == slot) && !found.contains(token)
+        });
+        if let Some((token, _)) = missing {
+            self.violate(format!("{token} was spooled at {slot}, and is lost"));
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) enum Mutant {
     NoCooldowns,
     /// Nobody ever hears of changes. Not a protection: polling makes up for it.
     NoNotifications,
+    /// Nothing is, on the schedules on which something else was.
+    Nothing,
 }
 
 /// Those that must be caught.

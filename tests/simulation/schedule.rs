@@ -50,6 +50,9 @@ pub(crate) fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Report {
         let mut plan = Plan::of(seed);
         if mutant.is_some() {
             plan.strikes = plan.strikes.max(40);
+            let long = Duration::from_mins(4);
+            plan.events
+                .insert(0, (Duration::ZERO, Event::ProviderDown { long }));
         }
         let world = World::new(plan, mutant, traced);
         play(&world).await;
@@ -226,6 +229,7 @@ fn judged(
                 && now < *ends
                 && !*world.jumped.lock()
                 && world.store.peek(&key).is_some()
+                && world.connected.lock().get(&key) <= Some(generation)
                 && !ledger.tainted.contains(&key)
             {
                 let what = format!("{:?} withholds {key} {generation}: {error}", running.who);

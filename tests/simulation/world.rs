@@ -76,6 +76,8 @@ pub(crate) struct World {
     pub(crate) store_down_until: Mutex<Instant>,
     /// Whether a clock has jumped: what one sidecar takes for valid another does not.
     pub(crate) jumped: Mutex<bool>,
+    /// The generation with which each user connected last.
+    pub(crate) connected: Mutex<BTreeMap<ConnectionKey, Generation>>,
     healed: Mutex<bool>,
     /// The store after each of its last writes.
     history: Mutex<VecDeque<Rows>>,
@@ -150,6 +152,7 @@ impl World {
             slots,
             store_down_until: Mutex::new(Instant::now()),
             jumped: Mutex::new(false),
+            connected: Mutex::default(),
             healed: Mutex::new(false),
             history: Mutex::default(),
             keys: Arc::new(KeyRing::new("k1", vec![Key::parse("k1", &key).unwrap()]).unwrap()),
@@ -284,6 +287,9 @@ impl World {
         let refresh = self.refresh_token(key);
         self.note(format_args!("{key} is replaced by {refresh:?}"));
         self.ledger.lock().replaced(key, refresh.as_deref());
+        if let Some(now) = self.store.peek(key) {
+            self.connected.lock().insert(key.clone(), now.generation);
+        }
         if self.store.peek(key).is_none() {
             for slot in &self.slots {
                 slot.had
@@ -343,6 +349,12 @@ impl World {
             *lives
         };
         let who = Who { slot, life };
+        let files = place.spool.lock().clone();
+        let found: Vec<_> = files
+            .values()
+            .flat_map(|file| self.pairs_in(file))
+            .collect();
+        self.ledger.lock().inherits(slot, &found);
         let lifecycle = Lifecycle::new();
         let parts = Parts {
             config: self.config.clone(),
