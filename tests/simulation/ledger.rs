@@ -88,7 +88,7 @@ impl Counts {
 }
 
 /// More calls a minute for one connection than any fault explains.
-const STORM: usize = 15;
+const STORM: usize = 18;
 
 impl Ledger {
     pub(crate) fn new(single_use: bool, lease: Duration, traced: bool) -> Self {
@@ -308,11 +308,15 @@ impl Ledger {
 
     /// `who` has the answer to `sent`: `issued`.
     pub(crate) fn delivered(&mut self, who: Who, sent: Option<&str>, issued: &str) {
+        let mut excuse = None;
         if let Some(pair) = sent.and_then(|sent| self.pairs.get_mut(sent)) {
             pair.answered = Some(who);
+            excuse = pair.excuse;
         }
         if let Some(pair) = self.pairs.get_mut(issued) {
             pair.delivered = Some(who);
+            // Minted from a grant that its user had replaced meanwhile: the reconnect wins.
+            pair.excuse = pair.excuse.or(excuse);
         }
     }
 

@@ -116,7 +116,7 @@ impl Authority {
                 let omits = self.issued.is_multiple_of(2);
                 return Some((access, (!omits).then_some(refresh)));
             }
-            Rotation::SingleStrict => self.kill(user, true),
+            Rotation::SingleStrict => self.revoke(refresh),
             Rotation::KillsOthers => self.kill(user, false),
             Rotation::Single | Rotation::Managed => {
                 self.refresh.get_mut(refresh)?.live = false;
@@ -136,22 +136,12 @@ impl Authority {
         self.refresh.get(refresh).is_some_and(|token| token.live)
     }
 
+    /// Ends a token, and the access token of its pair.
     fn revoke(&mut self, token: &str) {
-        let user = self
-            .refresh
-            .get(token)
-            .or_else(|| self.access.get(token))
-            .map(|it| it.user);
-        for tokens in [&mut self.refresh, &mut self.access] {
-            if let Some(token) = tokens.get_mut(token) {
-                token.live = false;
-            }
-        }
-        if let Some(suffix) = token.strip_prefix("r-")
-            && let Some(access) = self.access.get_mut(&format!("a-{suffix}"))
-            && user.is_some()
-        {
-            access.live = false;
+        let access = token.replacen("r-", "a-", 1);
+        let ended = [self.refresh.get_mut(token), self.access.get_mut(&access)];
+        for token in ended.into_iter().flatten() {
+            token.live = false;
         }
     }
 }
