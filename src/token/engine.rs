@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     Config, Error,
     cache::Cache,
-    entry::{Entry, Outcome, Ticket},
+    entry::{Entry, News, Outcome, Ticket},
     held::{Held, Need},
     misconfigured::Misconfigured,
     observer::{self, Observer},
@@ -85,7 +85,10 @@ impl Engine {
                 Ticket::Joined(flight) => {
                     let same = flight.need == need;
                     match flight.outcome().await {
-                        Ok(held) if held.meets(need, Instant::now()) => return Ok(held),
+                        // It may have read the store before this caller came: see `Entry::news`.
+                        Ok(held) if held.meets(need, Instant::now()) && !entry.is_stale() => {
+                            return Ok(held);
+                        }
                         Err(error) if same => return or_whatever_lives(Err(error), &entry, need),
                         // It flew for somebody else's need: ask again for one's own.
                         _ => {}
@@ -134,6 +137,7 @@ impl Engine {
                 need,
                 owner,
                 leased: Mutex::new(Instant::now()),
+                asked_after: Mutex::new(entry.news()),
             };
             let outcome = renewal.run().await;
             drop(landing);
@@ -144,8 +148,13 @@ impl Engine {
     }
 
     /// Takes the tokens of `connection`, or those that wait for it in the spool, into memory if they
-    /// are newer than what memory has.
-    pub(super) fn adopt(&self, entry: &Entry, connection: &Connection) -> Result<(), Error> {
+    /// are newer than what memory has. `news` was taken before the store was asked for `connection`.
+    pub(super) fn adopt(
+        &self,
+        entry: &Entry,
+        connection: &Connection,
+        news: News,
+    ) -> Result<(), Error> {
         let spooled = self.spool.get(&connection.key).filter(|spooled| {
             let fence = spooled.fence();
             fence.id == connection.id && fence.generation == connection.generation
@@ -155,14 +164,14 @@ impl Engine {
             None => (connection.tokens.as_ref(), connection.generation),
         };
         let Some(tokens) = tokens else {
-            entry.clear();
+            entry.clear(news);
             return Ok(());
         };
         if entry
             .held()
             .is_some_and(|held| !held.is_older_than(connection.id, generation))
         {
-            entry.confirm();
+            entry.confirm(news);
             return Ok(());
         }
         let held = self
@@ -190,12 +199,13 @@ impl Engine {
                     source: Arc::new(error),
                 }
             })?;
-        entry.hold(Arc::new(held));
+        entry.hold(Arc::new(held), news);
         Ok(())
     }
 
     /// Offers a spooled renewal to the store. The connection as the store has it now, or `None` if it
-    /// is gone; the spool is rid of it in either case.
+    /// is gone; the spool is rid of it in either case. Tokens of a connection that was removed, or made
+    /// anew since, are revoked before the spool forgets them.
     pub(super) async fn unspool(
         &self,
         spooled: &Arc<Spooled>,
@@ -205,6 +215,9 @@ impl Engine {
             Committed::Stored(connection) | Committed::Superseded(connection) => Some(*connection),
             Committed::Gone => None,
         };
+        if connection.as_ref().is_none_or(|now| now.id != fence.id) {
+            self.forget(spooled).await;
+        }
         if let Err(error) = self.spool.settle(spooled).await {
             tracing::warn!(
                 provider = %fence.key.provider,
@@ -218,14 +231,14 @@ impl Engine {
             provider = %fence.key.provider,
             user = %fence.key.user,
             generation = %spooled.generation(),
-            "a spooled renewal was taken by the store",
+            "the store has answered for a spooled renewal",
         );
         Ok(connection)
     }
 
     /// The connection of a spooled renewal was removed: its tokens are revoked, as nobody will use
     /// them.
-    pub(super) async fn forget(&self, spooled: &Spooled) {
+    async fn forget(&self, spooled: &Spooled) {
         let fence = spooled.fence();
         let tokens = &spooled.renewed.tokens;
         let token = match self.vault.open_refresh(&fence.key, tokens) {

@@ -4,6 +4,9 @@
 //! 2. At most one flight per entry; whoever else needs a token waits for it. The flight is a task of
 //!    its own, so that waiters come and go as they like.
 //! 3. The lock is held for a few instructions, never across an await.
+//! 4. News may overtake an answer of the store: what was read before the latest news is kept for those
+//!    who asked before it, and is stale for everyone else. Whoever asks the store takes
+//!    [`Entry::news`] first and hands it in with the answer.
 
 use std::sync::{
     Arc,
@@ -32,9 +35,14 @@ pub(super) struct Entry {
     state: Mutex<State>,
 }
 
+/// How often an entry had been told that the store has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News(u64);
+
 #[derive(Debug, Default)]
 struct State {
     flight: Option<Flight>,
+    news: News,
     /// A failure that answers everyone until its time is over; see [`Entry::block`].
     blocked: Option<(Instant, Error)>,
     /// Not to be renewed in the background before.
@@ -80,9 +88,11 @@ impl Entry {
 
     /// The token in memory if it can be used as it is, and whether it is due. Takes no lock.
     pub(super) fn usable(&self, now: Instant) -> Option<(Arc<Bearer>, bool)> {
+        // Before and after: either may have been changed in between, see `Entry::hold`.
+        let was_stale = self.is_stale();
         let held = self.held.load();
         let held = held.as_ref()?;
-        let usable = held.meets(Need::Usable, now) && !self.stale.load(Ordering::Acquire);
+        let usable = held.meets(Need::Usable, now) && !was_stale && !self.is_stale();
         usable.then(|| (Arc::clone(&held.bearer), held.is_due(now)))
     }
 
@@ -92,47 +102,75 @@ impl Entry {
         (held.meets(need, now) && !self.is_stale()).then_some(held)
     }
 
-    /// Takes a token that the store (or a commit) has just shown to be the present one.
-    pub(super) fn hold(&self, held: Arc<Held>) {
-        self.state.lock().blocked = None;
-        self.held.store(Some(held));
-        self.confirm();
+    /// What it has been told so far; to be taken before the store is asked.
+    pub(super) fn news(&self) -> News {
+        self.state.lock().news
     }
 
-    /// The store has no token newer than the one held.
-    pub(super) fn confirm(&self) {
-        self.stale.store(false, Ordering::Release);
-    }
-
-    /// Forgets the token: the connection is gone.
-    pub(super) fn clear(&self) {
-        self.state.lock().blocked = None;
-        self.held.store(None);
-        self.confirm();
-    }
-
-    /// The store may hold something else than memory does.
-    pub(super) fn mark_stale(&self) {
-        self.stale.store(true, Ordering::Release);
+    /// The store has changed: answers that are on their way may be older than that, and a failure that
+    /// stood may no longer stand. Memory is used until the store has been read.
+    pub(super) fn tell(&self) {
         let mut state = self.state.lock();
+        state.news = News(state.news.0.wrapping_add(1));
         state.blocked = None;
         state.quiet_until = None;
+    }
+
+    /// The store has changed, and is to be read before memory is used again.
+    pub(super) fn mark_stale(&self) {
+        self.tell();
+        self.stale.store(true, Ordering::Release);
+    }
+
+    /// Takes a token that the store (or a commit) has shown to be the present one, asked after `news`.
+    pub(super) fn hold(&self, held: Arc<Held>, news: News) {
+        let mut state = self.state.lock();
+        state.blocked = None;
+        if state.news == news {
+            self.held.store(Some(held));
+            self.trust();
+        } else {
+            // In this order, lest somebody who asks now takes it for the present one.
+            self.stale.store(true, Ordering::Release);
+            self.held.store(Some(held));
+        }
+    }
+
+    /// The store, asked after `news`, has no token newer than the one held.
+    pub(super) fn confirm(&self, news: News) {
+        if self.state.lock().news == news {
+            self.trust();
+        }
+    }
+
+    /// Forgets the token: the connection is gone, said the store, asked after `news`.
+    pub(super) fn clear(&self, news: News) {
+        let mut state = self.state.lock();
+        state.blocked = None;
+        if state.news == news {
+            self.held.store(None);
+            self.trust();
+        } else {
+            self.stale.store(true, Ordering::Release);
+        }
+    }
+
+    /// Memory is used as it is, for want of anything better.
+    pub(super) fn trust(&self) {
+        self.stale.store(false, Ordering::Release);
     }
 
     pub(super) fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Acquire)
     }
 
-    /// The store has changed: a failure that stood may no longer stand.
-    pub(super) fn unblock(&self) {
+    /// Until `until`, `error` is the answer to whoever would need a renewal, unless the store has
+    /// changed after `news`, which `error` follows from.
+    pub(super) fn block(&self, until: Instant, error: Error, news: News) {
         let mut state = self.state.lock();
-        state.blocked = None;
-        state.quiet_until = None;
-    }
-
-    /// Until `until`, `error` is the answer to whoever would need a renewal.
-    pub(super) fn block(&self, until: Instant, error: Error) {
-        self.state.lock().blocked = Some((until, error));
+        if state.news == news {
+            state.blocked = Some((until, error));
+        }
     }
 
     /// The failure that stands, if one does.

@@ -39,6 +39,7 @@ pub(super) async fn changes(engine: Arc<Engine>) {
                             .iter()
                             .filter_map(|key| engine.cache.find(&key.provider, key.user.as_str()))
                         {
+                            entry.tell();
                             if !look_again(&engine, &entry).await {
                                 entry.mark_stale();
                             }
@@ -69,13 +70,13 @@ pub(super) async fn changes(engine: Arc<Engine>) {
 
 /// Brings an entry up to date, so that no request has to wait for it; `false` if the store fails.
 async fn look_again(engine: &Engine, entry: &Arc<Entry>) -> bool {
+    let news = entry.news();
     match engine.store.load(&entry.key).await {
         Ok(Some(connection)) => {
             // A failure was logged, and the next request that needs the token meets it again.
-            let _unreadable = engine.adopt(entry, &connection);
-            entry.unblock();
+            let _unreadable = engine.adopt(entry, &connection, news);
         }
-        Ok(None) => entry.clear(),
+        Ok(None) => entry.clear(news),
         Err(_) => {
             engine.read_later(entry);
             return false;
@@ -111,12 +112,14 @@ pub(super) async fn unspool(engine: Arc<Engine>) {
         }
         let mut refused = false;
         for spooled in waiting {
+            // Before the store is asked, so that news that overtakes its answer is heard.
+            let entry = engine.cache.entry(&spooled.fence().key);
+            let news = entry.news();
             match engine.unspool(&spooled).await {
                 Ok(Some(connection)) => {
-                    let entry = engine.cache.entry(&connection.key);
-                    let _unreadable = engine.adopt(&entry, &connection);
+                    let _unreadable = engine.adopt(&entry, &connection, news);
                 }
-                Ok(None) => engine.forget(&spooled).await,
+                Ok(None) => entry.clear(news),
                 Err(_) => refused = true,
             }
         }

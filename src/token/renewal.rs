@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Error,
     engine::Engine,
-    entry::{Entry, Outcome},
+    entry::{Entry, News, Outcome},
     held::{Held, Need, Reason},
     observer::{self, RenewalOutcome},
     policy::{self, Failure, Means},
@@ -55,6 +55,8 @@ pub(super) struct Renewal<'a> {
     pub(super) owner: OwnerId,
     /// When the lease was last asked for, or asked to be prolonged, with success.
     pub(super) leased: Mutex<Instant>,
+    /// What had been told when the store was last asked for the connection.
+    pub(super) asked_after: Mutex<News>,
 }
 
 // === impl Renewal ===
@@ -104,6 +106,7 @@ impl Renewal<'_> {
 
     /// Reads the store: a token that meets the need, or `None` if it takes a renewal.
     async fn read(&self) -> Result<Option<Arc<Held>>, Error> {
+        self.listen();
         match self.engine.store.load(&self.entry.key).await {
             Ok(Some(connection)) => self.consider(&connection),
             Ok(None) => Err(self.gone()),
@@ -111,11 +114,24 @@ impl Renewal<'_> {
         }
     }
 
+    /// From here on, news may overtake what the store answers.
+    fn listen(&self) {
+        *self.asked_after.lock() = self.entry.news();
+    }
+
+    /// What had been told before the connection was read.
+    fn news(&self) -> News {
+        *self.asked_after.lock()
+    }
+
     /// Takes what `connection` has to offer: a token that meets the need, or `None` if it takes a
     /// renewal that may be tried.
     fn consider(&self, connection: &Connection) -> Result<Option<Arc<Held>>, Error> {
-        self.engine.adopt(self.entry, connection)?;
-        if let Some(held) = self.entry.meeting(self.need, Instant::now()) {
+        self.engine.adopt(self.entry, connection, self.news())?;
+        // It may be stale already, by news that came since the store was asked. The caller came before
+        // that; whoever comes now asks anew.
+        let held = self.entry.held();
+        if let Some(held) = held.filter(|held| held.meets(self.need, Instant::now())) {
             return Ok(Some(held));
         }
         if let store::Status::NeedsReauth { reason, since } = connection.status {
@@ -124,15 +140,14 @@ impl Renewal<'_> {
                 reason,
                 since,
             };
-            self.entry.block(Instant::now() + REMEMBER, error.clone());
+            self.block(REMEMBER, &error);
             return Err(error);
         }
         match policy::cooling(&self.engine.config, connection, self.engine.clock.now()) {
             Duration::ZERO => Ok(None),
             left => {
                 let error = self.failed(left, "the provider is left alone after a failure");
-                self.entry
-                    .block(Instant::now() + left.min(REMEMBER), error.clone());
+                self.block(left.min(REMEMBER), &error);
                 Err(error)
             }
         }
@@ -162,6 +177,7 @@ impl Renewal<'_> {
 
     async fn acquire(&self) -> Result<Lease, Error> {
         let (ttl, asked) = (self.engine.config.lease_ttl, Instant::now());
+        self.listen();
         let lease = self
             .engine
             .store
@@ -219,6 +235,7 @@ impl Renewal<'_> {
         let Some(spooled) = self.engine.spool.get(&self.entry.key) else {
             return Ok(read);
         };
+        self.listen();
         match self.engine.unspool(&spooled).await {
             Ok(Some(connection)) => Ok(connection),
             Ok(None) => Err(self.gone()),
@@ -239,8 +256,7 @@ impl Renewal<'_> {
                 Means::Redeem(redemption) => redemption,
                 Means::ForcedTooRecently(wait) => {
                     let error = self.failed(wait, "its tokens were minted by force just now");
-                    self.entry
-                        .block(Instant::now() + wait.min(REMEMBER), error.clone());
+                    self.block(wait.min(REMEMBER), &error);
                     return Err(error);
                 }
                 Means::None => return self.cannot_renew(connection).await.map(Attempted::Done),
@@ -366,13 +382,15 @@ impl Renewal<'_> {
             organization: minted.account.organization.clone(),
         };
         let fence = Fence::of(connection);
+        let read_after = self.news();
+        self.listen();
         match self.engine.store.commit(&fence, renewed.clone()).await {
-            Ok(Committed::Stored(stored)) => self.adopted(&stored),
+            Ok(Committed::Stored(stored)) => self.adopted(&stored, self.news()),
             Ok(Committed::Superseded(newer)) => {
                 if newer.id != connection.id {
                     self.revoke(&minted).await;
                 }
-                self.adopted(&newer)
+                self.adopted(&newer, self.news())
             }
             Ok(Committed::Gone) => {
                 self.revoke(&minted).await;
@@ -383,7 +401,7 @@ impl Renewal<'_> {
                 self.engine
                     .spool_renewal(Spooled::new(&fence, renewed))
                     .await;
-                self.adopted(connection)
+                self.adopted(connection, read_after)
             }
         }
     }
@@ -395,8 +413,8 @@ impl Renewal<'_> {
     }
 
     /// The token in memory after the store, or the spool, has shown the newest.
-    fn adopted(&self, connection: &Connection) -> Outcome {
-        self.engine.adopt(self.entry, connection)?;
+    fn adopted(&self, connection: &Connection, news: News) -> Outcome {
+        self.engine.adopt(self.entry, connection, news)?;
         self.entry
             .held()
             .ok_or_else(|| self.failed(STORE_REST, "the renewed token could not be read back"))
@@ -426,7 +444,7 @@ impl Renewal<'_> {
                 self.record_failure(connection, cooldown, spent).await;
                 let wait = cooldown.until.saturating_since(now);
                 let failed = self.failed(wait, &error.to_string());
-                self.entry.block(Instant::now() + wait, failed.clone());
+                self.block(wait, &failed);
                 Err(failed)
             }
         }
@@ -434,9 +452,10 @@ impl Renewal<'_> {
 
     /// A refusal may only mean that somebody else has just rotated: what the store has by now.
     async fn newer_in_store(&self, refused: &Connection) -> Result<Option<Arc<Held>>, Error> {
+        self.listen();
         match self.engine.store.load(&self.entry.key).await {
             Ok(Some(now)) if now.id != refused.id || now.generation != refused.generation => {
-                self.adopted(&now).map(Some)
+                self.adopted(&now, self.news()).map(Some)
             }
             Ok(Some(_)) => Ok(None),
             Ok(None) => Err(self.gone()),
@@ -473,7 +492,7 @@ impl Renewal<'_> {
             }),
             _ if alive => {
                 let error = self.failed(REMEMBER, "there is no refresh token");
-                self.entry.block(Instant::now() + REMEMBER, error.clone());
+                self.block(REMEMBER, &error);
                 Err(error)
             }
             _ => self.give_up(connection, ReauthReason::NoRefreshToken).await,
@@ -503,7 +522,7 @@ impl Renewal<'_> {
             reason,
             since,
         };
-        self.entry.block(Instant::now() + REMEMBER, error.clone());
+        self.block(REMEMBER, &error);
         Err(error)
     }
 
@@ -527,8 +546,15 @@ impl Renewal<'_> {
         self.engine.tell_renewal(&renewal, answer.as_ref().err());
     }
 
+    /// For `long`, `error` answers whoever needs a renewal; not if there was news since the store was
+    /// asked.
+    fn block(&self, long: Duration, error: &Error) {
+        let until = Instant::now() + long;
+        self.entry.block(until, error.clone(), self.news());
+    }
+
     fn gone(&self) -> Error {
-        self.entry.clear();
+        self.entry.clear(self.news());
         Error::NotConnected {
             key: self.entry.key.clone(),
         }
@@ -548,12 +574,13 @@ impl Renewal<'_> {
         if self.entry.is_stale() {
             self.engine.read_later(self.entry);
         }
-        self.entry.confirm();
+        self.entry.trust();
         let error = Error::Store {
             key: self.entry.key.clone(),
             source: Arc::new(error),
         };
-        self.entry.block(Instant::now() + STORE_REST, error.clone());
+        let until = Instant::now() + STORE_REST;
+        self.entry.block(until, error.clone(), self.entry.news());
         error
     }
 }

@@ -196,7 +196,8 @@ impl Tokens {
             return Ok(None);
         };
         if let Some(entry) = self.0.cache.find(&key.provider, key.user.as_str()) {
-            entry.clear();
+            entry.tell();
+            entry.clear(entry.news());
         }
         Ok(Some(self.revoke(&connection).await))
     }

@@ -9,7 +9,7 @@ use daypass::{
 use tokio::time::{advance, sleep};
 
 use crate::{
-    scripted_provider::{Call, Trick},
+    scripted_provider::{Call, ScriptedProvider, Trick},
     world::{HOUR, MINUTE, World, secs, settle},
 };
 
@@ -79,6 +79,25 @@ async fn a_reconnect_ends_a_dead_grant_and_a_cooldown_on_every_sidecar() {
         assert_eq!(one.bearer(&key).await.unwrap(), "access-new");
         assert_eq!(two.bearer(&key).await.unwrap(), "access-new");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_a_reconnect_has_overtaken_stands_in_nobodys_way() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    settle().await;
+    world.provider.trick(Trick::ServerError);
+    ScriptedProvider::close(&world.provider.gate);
+    let (caller, asked) = (sidecar.clone(), key.clone());
+    let before = tokio::spawn(async move { caller.newer_than(&asked, 1).await });
+    settle().await;
+    world.provider.accept("refresh-new");
+    world.grant("u1", "new", Some(HOUR), true).await;
+    settle().await;
+    ScriptedProvider::open(&world.provider.gate);
+    assert!(before.await.unwrap().is_err());
+    assert_eq!(sidecar.newer_than(&key, 2).await.unwrap(), "access-1");
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,12 @@ pub(crate) struct Faults {
     pub(crate) down: bool,
     /// The answer to a recorded intent takes this long.
     pub(crate) begin_takes: Duration,
+    /// The answer to asking for a lease takes this long.
+    pub(crate) acquire_takes: Duration,
+    /// The answer to a question takes this long.
+    pub(crate) load_takes: Duration,
+    /// The answer to a commit takes this long.
+    pub(crate) commit_takes: Duration,
     /// Reads fail.
     pub(crate) refuse_loads: bool,
     /// Commits fail.
@@ -141,6 +147,24 @@ impl MemoryStore {
         }
     }
 
+    fn lease(&self, key: &ConnectionKey, owner: OwnerId, ttl: Duration) -> Lease {
+        let since = self.clock.now();
+        let mut rows = self.rows.lock();
+        let Some(connection) = rows.connections.get(key).map(|row| row.connection.clone()) else {
+            return Lease::Gone;
+        };
+        if let Some(held) = rows.leases.get_mut(key)
+            && held.owner != owner
+            && !held.left(since).is_zero()
+        {
+            // Seen from a clock that was set back, it began just now, and runs out from here.
+            held.since = held.since.min(since);
+            return Lease::Held(held.left(since));
+        }
+        rows.leases.insert(key.clone(), Held { owner, since, ttl });
+        Lease::Granted(Box::new(connection))
+    }
+
     fn up(&self) -> Result<(), Error> {
         if self.faults.lock().down {
             Err(unavailable("it is down"))
@@ -225,6 +249,13 @@ fn fresh(
     }
 }
 
+/// Holds an answer back.
+async fn late(takes: Duration) {
+    if !takes.is_zero() {
+        tokio::time::sleep(takes).await;
+    }
+}
+
 fn unavailable(what: &str) -> Error {
     Error::Unavailable {
         what: what.to_owned(),
@@ -240,12 +271,10 @@ impl Store for MemoryStore {
             return Err(unavailable("it answers no questions"));
         }
         self.loads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        Ok(self
-            .rows
-            .lock()
-            .connections
-            .get(key)
-            .map(|row| row.connection.clone()))
+        let read = self.peek(key);
+        let takes = self.faults.lock().load_takes;
+        late(takes).await;
+        Ok(read)
     }
 
     async fn page(
@@ -302,21 +331,10 @@ impl Store for MemoryStore {
         ttl: Duration,
     ) -> Result<Lease, Error> {
         self.up()?;
-        let since = self.clock.now();
-        let mut rows = self.rows.lock();
-        let Some(connection) = rows.connections.get(key).map(|row| row.connection.clone()) else {
-            return Ok(Lease::Gone);
-        };
-        if let Some(held) = rows.leases.get_mut(key)
-            && held.owner != owner
-            && !held.left(since).is_zero()
-        {
-            // Seen from a clock that was set back, it began just now, and runs out from here.
-            held.since = held.since.min(since);
-            return Ok(Lease::Held(held.left(since)));
-        }
-        rows.leases.insert(key.clone(), Held { owner, since, ttl });
-        Ok(Lease::Granted(Box::new(connection)))
+        let lease = self.lease(key, owner, ttl);
+        let takes = self.faults.lock().acquire_takes;
+        late(takes).await;
+        Ok(lease)
     }
 
     async fn extend(
@@ -384,10 +402,8 @@ impl Store for MemoryStore {
             row.earlier.extend(row.connection.intent.replace(intent));
             (Begun::Recorded { attempts }, false)
         });
-        let answered = self.faults.lock().begin_takes;
-        if !answered.is_zero() {
-            tokio::time::sleep(answered).await;
-        }
+        let takes = self.faults.lock().begin_takes;
+        late(takes).await;
         Ok(begun.unwrap_or(Begun::Refused))
     }
 
@@ -417,6 +433,8 @@ impl Store for MemoryStore {
             connection.updated_at = self.clock.now();
             (connection.clone(), true)
         });
+        let takes = self.faults.lock().commit_takes;
+        late(takes).await;
         Ok(match committed {
             Ok(connection) => Committed::Stored(Box::new(connection)),
             Err(Some(newer)) => Committed::Superseded(newer),

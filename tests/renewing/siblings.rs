@@ -240,6 +240,92 @@ async fn a_removal_that_could_not_be_read_when_it_was_told_is_read_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_a_removal_has_overtaken_is_not_kept() {
+    let world = World::new();
+    let key = world.connect("u1", HOUR).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    settle().await;
+    world.store.faults.lock().load_takes = secs(10);
+    let (caller, asked) = (one.clone(), key.clone());
+    let before = tokio::spawn(async move { caller.bearer(&asked).await });
+    settle().await;
+    world.store.faults.lock().load_takes = secs(0);
+    two.tokens.disconnect(&key).await.unwrap();
+    settle().await;
+    // It asks after the removal, while the old answer is still on its way.
+    let (caller, asked) = (one.clone(), key.clone());
+    let after = tokio::spawn(async move { caller.bearer(&asked).await });
+    sleep(secs(11)).await;
+    drop(before.await.unwrap());
+    for outcome in [after.await.unwrap(), one.bearer(&key).await] {
+        assert!(
+            matches!(outcome, Err(Error::NotConnected { .. })),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_a_removal_by_this_very_process_has_overtaken_is_not_kept() {
+    let world = World::new();
+    let key = world.connect("u1", HOUR).await;
+    world.store.faults.lock().deaf = true;
+    let one = world.sidecar(1).await;
+    world.store.faults.lock().load_takes = secs(10);
+    let (caller, asked) = (one.clone(), key.clone());
+    let before = tokio::spawn(async move { caller.bearer(&asked).await });
+    settle().await;
+    world.store.faults.lock().load_takes = secs(0);
+    one.tokens.disconnect(&key).await.unwrap();
+    sleep(secs(11)).await;
+    drop(before.await.unwrap());
+    let outcome = one.bearer(&key).await;
+    assert!(
+        matches!(outcome, Err(Error::NotConnected { .. })),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_a_removed_connection_does_not_outlast_its_successor() {
+    let world = World::new();
+    let key = world.connect("u1", HOUR).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    settle().await;
+    world.store.faults.lock().load_takes = secs(10);
+    let (caller, asked) = (one.clone(), key.clone());
+    let before = tokio::spawn(async move { caller.bearer(&asked).await });
+    settle().await;
+    world.store.faults.lock().load_takes = secs(0);
+    two.tokens.disconnect(&key).await.unwrap();
+    world.grant("u1", "successor", Some(HOUR), true).await;
+    sleep(secs(11)).await;
+    drop(before.await.unwrap());
+    assert_eq!(one.bearer(&key).await.unwrap(), "access-successor");
+    assert_eq!(world.provider.renewals(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_whose_answer_a_removal_has_overtaken_is_not_kept() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    settle().await;
+    world.store.faults.lock().commit_takes = secs(10);
+    let (caller, asked) = (one.clone(), key.clone());
+    let before = tokio::spawn(async move { caller.bearer(&asked).await });
+    settle().await;
+    two.tokens.disconnect(&key).await.unwrap();
+    sleep(secs(11)).await;
+    drop(before.await.unwrap());
+    let outcome = one.bearer(&key).await;
+    assert!(
+        matches!(outcome, Err(Error::NotConnected { .. })),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reconnect_during_a_renewal_wins() {
     let world = World::new();
     let key = world.connect("u1", secs(0)).await;
