@@ -155,7 +155,8 @@ impl Ledger {
         }
     }
 
-    fn undisturbed(&self, slot: usize, since: Instant) -> bool {
+    /// Whether nothing has gone wrong at `slot`, or for everyone, from a lease's length before `since`.
+    pub(crate) fn undisturbed(&self, slot: usize, since: Instant) -> bool {
         let quiet = |slot| {
             self.disturbed
                 .get(&slot)

@@ -17,7 +17,10 @@ use daypass::{
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::{ledger::Who, memory_store::MemoryStore, mutant::Mutant, world::World};
+use crate::{
+    ledger::Who, memory_store::MemoryStore, mutant::Mutant, schedule::disconnect_elsewhere,
+    world::World,
+};
 
 /// How long a client waits for the store.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -107,6 +110,16 @@ impl Wire {
         done: Result<T, Error>,
     ) -> Result<T, Error> {
         let (world, slot) = (&self.world, self.who.slot);
+        let lag = world.plan.store_lag;
+        if lag > 0 && !world.is_healed() && world.dice.in_thousand(lag) {
+            // News of what happens meanwhile overtakes it: here of a removal, now and then.
+            if let Some(key) = key
+                && world.dice.in_thousand(30)
+            {
+                disconnect_elsewhere(world, slot, key);
+            }
+            sleep(world.dice.millis(100, 4500)).await;
+        }
         sleep(world.dice.millis(1, 8)).await;
         let lost = self.loses() || !world.reaches(slot);
         if lost {

@@ -135,9 +135,13 @@ async fn request(world: &Arc<World>, running: &Running, user: usize) {
         Some(bearer) => Ok(bearer),
         None => bounded(world, running, running.tokens.bearer(key.clone())).await,
     };
-    let must_reconnect = matches!(outcome, Err(Error::NeedsReauth { .. }));
+    let reconnects_in_thousand = match &outcome {
+        Err(Error::NeedsReauth { .. }) => 100,
+        Err(Error::NotConnected { .. }) => 20,
+        _ => 0,
+    };
     let Some(bearer) = judged(world, running, user, outcome) else {
-        if must_reconnect && !world.is_healed() && world.dice.in_thousand(100) {
+        if !world.is_healed() && world.dice.in_thousand(reconnects_in_thousand) {
             let slot = running.who.slot;
             by_hand(world, Event::Connect { slot, user });
         }
@@ -195,7 +199,7 @@ fn whose(world: &World, running: &Running, user: usize, bearer: &Bearer) {
     }
 }
 
-/// Invariants 3 and 6.
+/// Invariants 3, 6 and 8.
 fn judged(
     world: &World,
     running: &Running,
@@ -203,6 +207,10 @@ fn judged(
     outcome: Result<Arc<Bearer>, Error>,
 ) -> Option<Arc<Bearer>> {
     let key = world.key(user);
+    if outcome.is_ok() && world.knows_removed(running.who.slot, &key) {
+        let what = format!("{:?} serves {key}, which was removed", running.who);
+        world.ledger.lock().violate(what);
+    }
     let (slot, now) = (&world.slots[running.who.slot], Instant::now());
     let mut had = slot.had.lock();
     let had = had.entry((running.who, user)).or_default();
@@ -294,6 +302,7 @@ fn befall(world: &Arc<World>, event: Event) {
         }
         Event::Deaf { long } => {
             world.ledger.lock().counts.add("lost notifications", 1);
+            extend(&mut world.deaf_until.lock(), now + long);
             world.store.faults.lock().deaf = true;
             let world = Arc::clone(world);
             tokio::spawn(async move {
@@ -316,6 +325,14 @@ fn jump(world: &World, slot: Option<usize>, millis: i64) {
     } else {
         world.ledger.lock().trouble(&world.keys());
         world.store_clock.jump(millis);
+    }
+}
+
+/// Somebody disconnects the user of `key`, and not at `slot`.
+pub(crate) fn disconnect_elsewhere(world: &Arc<World>, slot: usize, key: &ConnectionKey) {
+    let slot = (slot + 1) % world.plan.sidecars;
+    if let Some(user) = world.keys().iter().position(|other| other == key) {
+        by_hand(world, Event::Disconnect { slot, user });
     }
 }
 

@@ -78,6 +78,10 @@ pub(crate) struct World {
     pub(crate) jumped: Mutex<bool>,
     /// The generation with which each user connected last.
     pub(crate) connected: Mutex<BTreeMap<ConnectionKey, Generation>>,
+    /// When each connection that is no more was removed.
+    removed: Mutex<BTreeMap<ConnectionKey, Instant>>,
+    /// Until when nobody hears of changes.
+    pub(crate) deaf_until: Mutex<Instant>,
     healed: Mutex<bool>,
     /// The store after each of its last writes.
     history: Mutex<VecDeque<Rows>>,
@@ -121,6 +125,10 @@ impl Slot {
     }
 }
 
+/// How long news may be on its way, while nothing else is wrong: a late answer, and one to the question
+/// that follows from it.
+const NEWS: Duration = Duration::from_secs(20);
+
 /// How many writes a replica may lack.
 const HISTORY: usize = 8;
 
@@ -153,6 +161,8 @@ impl World {
             store_down_until: Mutex::new(Instant::now()),
             jumped: Mutex::new(false),
             connected: Mutex::default(),
+            removed: Mutex::default(),
+            deaf_until: Mutex::new(Instant::now()),
             healed: Mutex::new(false),
             history: Mutex::default(),
             keys: Arc::new(KeyRing::new("k1", vec![Key::parse("k1", &key).unwrap()]).unwrap()),
@@ -253,6 +263,15 @@ impl World {
         });
     }
 
+    /// Whether the process at `slot` must have heard by now that `key` was removed.
+    pub(crate) fn knows_removed(&self, slot: usize, key: &ConnectionKey) -> bool {
+        let removed = self.removed.lock().get(key).copied();
+        removed.is_some_and(|at| {
+            let told = at + NEWS < Instant::now() && *self.deaf_until.lock() + NEWS < at;
+            told && self.ledger.lock().undisturbed(slot, at)
+        })
+    }
+
     fn refresh_token(&self, key: &ConnectionKey) -> Option<String> {
         let sealed = self.store.peek(key)?.tokens?.refresh?;
         let aad = Aad::new(key, Field::RefreshToken);
@@ -290,7 +309,9 @@ impl World {
         if let Some(now) = self.store.peek(key) {
             self.connected.lock().insert(key.clone(), now.generation);
         }
+        self.removed.lock().remove(key);
         if self.store.peek(key).is_none() {
+            self.removed.lock().insert(key.clone(), Instant::now());
             for slot in &self.slots {
                 slot.had
                     .lock()
