@@ -5,7 +5,9 @@
 //! 2. A token that lives shorter than the thresholds assume is due after half its life and short in
 //!    its last quarter; otherwise every request would renew it.
 //! 3. Failures grow a cooldown. What a provider asks for (`Retry-After`) is honoured within bounds:
-//!    a value of years must not disconnect anybody.
+//!    a value of years must not disconnect anybody, and a value of a second that is said again and
+//!    again does not keep the cooldown from growing. Nobody comes back before that, and not all at
+//!    the moment when the window opens.
 
 use std::time::Duration;
 
@@ -132,7 +134,11 @@ pub(super) fn cooldown(
         CallError::RateLimited {
             retry_after: Some(asked),
             ..
-        } => (*asked).clamp(config.cooldown, config.cooldown_max),
+        } => (*asked)
+            .clamp(config.cooldown, config.cooldown_max)
+            .saturating_add(random.up_to(config.cooldown))
+            .max(own)
+            .min(config.cooldown_max),
         _ => own,
     };
     Cooldown {

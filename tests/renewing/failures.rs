@@ -197,6 +197,65 @@ async fn a_retry_after_of_years_is_clamped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_provider_that_keeps_asking_for_fewer_calls_gets_fewer_and_fewer() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.always(Some(Trick::RateLimit(Some(secs(1)))));
+    for _ in 0..600 {
+        assert!(sidecar.bearer(&key).await.is_err());
+        sleep(secs(1)).await;
+    }
+    let tries = world.provider.renewals();
+    assert!((5..=12).contains(&tries), "{tries} tries in ten minutes");
+    world.provider.always(None);
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_provider_asks_for_is_honoured_even_if_it_is_longer_than_our_own_patience() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.trick(Trick::RateLimit(Some(secs(120))));
+    assert!(sidecar.bearer(&key).await.is_err());
+    for _ in 0..119 {
+        sleep(secs(1)).await;
+        assert!(sidecar.bearer(&key).await.is_err());
+    }
+    assert_eq!(world.provider.renewals(), 1, "not before it said");
+    sleep(secs(6)).await;
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_told_the_same_wait_do_not_come_back_at_the_same_moment() {
+    let world = World::new();
+    let sidecar = world.sidecar(1).await;
+    world
+        .provider
+        .always(Some(Trick::RateLimit(Some(secs(60)))));
+    let mut waits = Vec::new();
+    for user in ["u1", "u2", "u3"] {
+        let key = world.connect(user, secs(0)).await;
+        match sidecar.bearer(&key).await {
+            Err(Error::RefreshFailed { retry_after, .. }) => waits.push(retry_after),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(
+        waits
+            .iter()
+            .all(|wait| (secs(60)..=secs(65)).contains(wait)),
+        "{waits:?}"
+    );
+    waits.sort();
+    waits.dedup();
+    assert_eq!(waits.len(), 3, "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wandering_token_url_disconnects_nobody() {
     let world = World::new();
     let key = world.connect("u1", secs(0)).await;
