@@ -9,7 +9,8 @@
 //!    reached the provider and has no clear answer is [`CallError::Ambiguous`]: a single-use refresh
 //!    token *may* be spent.
 //! 2. Only an explicit refusal of the grant is [`CallError::GrantRefused`]; a refusal of the client's
-//!    own credentials is [`CallError::ClientRefused`] and says nothing about any user.
+//!    own credentials is [`CallError::ClientRefused`] and says nothing about any user. A grant that the
+//!    provider says is another client's is neither: [`CallError::OtherClient`].
 //! 3. What cannot be understood is never fatal.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -179,6 +180,18 @@ pub enum CallError {
     /// The provider refuses the client's own credentials: a fault of the configuration.
     #[error("{provider} refused the client credentials: {code}")]
     ClientRefused {
+        /// Whose call it was.
+        provider: ProviderName,
+        /// The provider's error code.
+        code: String,
+    },
+    /// The provider says that the grant was given to another client than the one configured here. The
+    /// grant may be good, and so may the client: the configuration was changed, or the grant was
+    /// imported from elsewhere. Nothing was spent; the operator must act.
+    #[error(
+        "{provider} gave this grant to another client ({code}): configure that client, or let the user connect again"
+    )]
+    OtherClient {
         /// Whose call it was.
         provider: ProviderName,
         /// The provider's error code.

@@ -216,6 +216,7 @@ pub(super) fn outcome<T>(result: Result<T, CallError>) -> String {
         Err(CallError::Ambiguous { what, .. }) => format!("ambiguous: {what}"),
         Err(CallError::GrantRefused { code, .. }) => format!("grant: {code}"),
         Err(CallError::ClientRefused { code, .. }) => format!("client: {code}"),
+        Err(CallError::OtherClient { code, .. }) => format!("another client's: {code}"),
         Err(CallError::NotConfigured { setting, .. }) => format!("not configured: {setting}"),
         Err(CallError::RateLimited { retry_after, .. }) => format!("limited: {retry_after:?}"),
         Err(CallError::Unexpected { status, .. }) => format!("unexpected: {status}"),

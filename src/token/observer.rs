@@ -61,7 +61,7 @@ pub enum RenewalOutcome {
     Renewed,
     /// The provider refused the grant.
     GrantRefused,
-    /// The provider refused the client.
+    /// The provider refused the client, or the grant as another client's.
     ClientRefused,
     /// The provider wants fewer calls.
     RateLimited,
@@ -79,9 +79,9 @@ impl From<&CallError> for RenewalOutcome {
     fn from(error: &CallError) -> Self {
         match error {
             CallError::GrantRefused { .. } => Self::GrantRefused,
-            CallError::ClientRefused { .. } | CallError::NotConfigured { .. } => {
-                Self::ClientRefused
-            }
+            CallError::ClientRefused { .. }
+            | CallError::OtherClient { .. }
+            | CallError::NotConfigured { .. } => Self::ClientRefused,
             CallError::RateLimited { .. } => Self::RateLimited,
             CallError::NotSent { .. }
             | CallError::Ambiguous { .. }

@@ -72,7 +72,9 @@ impl Failure {
                 Self::ClientRefused
             }
             CallError::Ambiguous { .. } => Self::Transient(Spent::Maybe),
-            CallError::NotSent { .. }
+            // One user's grant says nothing of the others', and may be good under another configuration.
+            CallError::OtherClient { .. }
+            | CallError::NotSent { .. }
             | CallError::RateLimited { .. }
             | CallError::Unexpected { .. } => Self::Transient(Spent::No),
         }

@@ -132,6 +132,36 @@ async fn a_refused_client_is_nobodys_grant() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_grant_of_another_client_disconnects_nobody_and_holds_up_nobody_else() {
+    let world = World::new();
+    let imported = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.always(Some(Trick::NotOurs));
+    for _ in 0..600 {
+        let outcome = sidecar.bearer(&imported).await;
+        assert!(
+            matches!(outcome, Err(Error::RefreshFailed { .. })),
+            "{outcome:?}"
+        );
+        sleep(secs(1)).await;
+    }
+    let tries = world.provider.renewals();
+    assert!((5..=12).contains(&tries), "{tries} tries in ten minutes");
+    let stored = world.stored(&imported).await;
+    assert_eq!((stored.status, stored.intent), (Status::Active, None));
+    assert!(sidecar.tokens.health().misconfigured.is_empty());
+    assert_eq!(*sidecar.heard.needs_reauth.lock(), []);
+
+    world.provider.always(None);
+    let ours = world.connect("u2", secs(0)).await;
+    assert_eq!(sidecar.bearer(&ours).await.unwrap(), "access-1");
+    // The client that it belongs to is configured again.
+    world.provider.accept("refresh-0");
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(sidecar.bearer(&imported).await.unwrap(), "access-2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn corrected_credentials_are_tried_at_once() {
     let world = World::new();
     let key = world.connect("u1", secs(0)).await;

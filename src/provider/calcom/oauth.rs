@@ -34,7 +34,7 @@ impl Calcom {
         let request = self.calls.post(self.config.token_url.clone()).form(&form);
         let answer = self.calls.send(name, request).await?;
         if !answer.status.is_success() {
-            return Err(refusal::oauth(name, &answer));
+            return Err(refusal::refresh(name, &answer));
         }
         let success = minted::read(name, &answer)?;
         let account = Account {

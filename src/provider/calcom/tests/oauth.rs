@@ -83,6 +83,12 @@ async fn refusals_are_told_apart() {
             "grant: invalid_grant",
         ),
         (
+            400,
+            "invalid_grant",
+            "client_id_mismatch",
+            "another client's: client_id_mismatch",
+        ),
+        (
             401,
             "invalid_client",
             "client_not_found",
