@@ -11,7 +11,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
     // A token must outlive the request that carries it.
     let min_validity = section.duration("min_validity", "30s");
     let timeout = section.duration("timeout", "10s");
-    // Three token calls: long enough to survive a slow one, short enough to take over from the dead.
+    // Three token calls: short enough to take over from the dead, and seldom to be prolonged.
     let lease_ttl = section.duration("lease_ttl", "30s");
     let cooldown = section.duration("cooldown", "5s");
     let cooldown_max = section.duration("cooldown_max", "5m");
@@ -27,7 +27,6 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         }
     };
     shorter(("min_validity", min_validity), ("buffer", buffer));
-    shorter(("timeout", timeout), ("lease_ttl", lease_ttl));
     if let (Some(first), Some(max)) = (cooldown, cooldown_max)
         && first > max
     {

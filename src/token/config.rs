@@ -9,7 +9,8 @@ pub struct Config {
     pub buffer: Duration,
     /// With less than this left, a request waits for the renewal. Default 30 s; shorter than `buffer`.
     pub min_validity: Duration,
-    /// How long one token call may take. Default 10 s; shorter than `lease_ttl`.
+    /// How long one token call may take. Default 10 s. May be longer than `lease_ttl`: the lease is
+    /// prolonged while the provider thinks.
     pub timeout: Duration,
     /// How long a lease lives unless it is renewed. Default 30 s.
     pub lease_ttl: Duration,

@@ -25,6 +25,7 @@ use crate::{
     base::{
         clock::{SharedClock, Timestamp},
         ids::ProviderName,
+        patience::within,
     },
     http::tls::{self, Alpn},
 };
@@ -101,11 +102,23 @@ impl Calls {
 
     /// Begins a call.
     pub(super) fn post(&self, url: Url) -> RequestBuilder {
-        self.client.post(url).timeout(self.timeout)
+        self.client.post(url)
     }
 
     /// Makes the call, once. Dropping the future may leave a request on its way.
+    ///
+    /// An answer that came while this process stood still is taken, however long that was: it holds
+    /// the only tokens that work.
     pub(super) async fn send(
+        &self,
+        provider: &ProviderName,
+        request: RequestBuilder,
+    ) -> Result<Answer, CallError> {
+        let answer = within(self.timeout, self.exchange(provider, request)).await;
+        answer.unwrap_or_else(|| Err(ambiguous(provider, Unclear::TimedOut)))
+    }
+
+    async fn exchange(
         &self,
         provider: &ProviderName,
         request: RequestBuilder,
