@@ -22,6 +22,7 @@ use crate::base::{
 };
 
 mod config;
+mod duty;
 pub mod postgres;
 mod record;
 pub mod redis;
@@ -29,6 +30,7 @@ pub mod seal;
 pub mod sqlite;
 
 pub use config::{Backend, Config};
+pub use duty::{Duty, Job, Turn};
 pub use record::{
     Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed, SealedTokens,
     Status,
@@ -109,6 +111,13 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         reason: ReauthReason,
         since: Timestamp,
     ) -> Result<Fenced, Error>;
+
+    /// Takes `duty` for `ttl` from now, by the store's clock, if nobody else has it. Who has it gets it
+    /// again. See [`duty`].
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error>;
+
+    /// Gives a duty back; `false`, and no change, if `owner` does not have it.
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error>;
 
     /// Active connections with a refresh token whose grant is older than `due` asks, oldest first, without a scan of the
     /// others.

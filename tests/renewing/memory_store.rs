@@ -9,9 +9,9 @@ use daypass::{
         ids::{ConnectionId, ConnectionKey, Generation, OwnerId},
     },
     store::{
-        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-        Filter, Intent, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent,
-        Status, Store,
+        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+        Fenced, Filter, Intent, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved,
+        Spent, Status, Store, Turn,
     },
 };
 use parking_lot::Mutex;
@@ -50,6 +50,7 @@ pub(crate) struct MemoryStore {
 pub(crate) struct Rows {
     connections: BTreeMap<ConnectionKey, Row>,
     leases: BTreeMap<ConnectionKey, Held>,
+    duties: BTreeMap<Duty, Held>,
     changes: Vec<ConnectionKey>,
     /// How many changes were forgotten.
     forgotten: usize,
@@ -455,6 +456,33 @@ impl Store for MemoryStore {
             Status::NeedsReauth { .. } => (Fenced::Unchanged, false),
         });
         Ok(marked.unwrap_or(Fenced::Refused))
+    }
+
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        self.up()?;
+        let since = self.clock.now();
+        let mut rows = self.rows.lock();
+        if let Some(held) = rows.duties.get_mut(duty)
+            && held.owner != owner
+            && !held.left(since).is_zero()
+        {
+            held.since = held.since.min(since);
+            return Ok(Turn::Anothers(held.left(since)));
+        }
+        rows.duties.insert(duty.clone(), Held { owner, since, ttl });
+        Ok(Turn::Mine)
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        self.up()?;
+        let now = self.clock.now();
+        let mut rows = self.rows.lock();
+        let held = rows.duties.get(duty);
+        let has = held.is_some_and(|held| held.is_held_by(owner, now));
+        if has {
+            rows.duties.remove(duty);
+        }
+        Ok(has)
     }
 
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {

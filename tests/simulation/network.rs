@@ -9,8 +9,9 @@ use daypass::{
         ids::{ConnectionKey, OwnerId},
     },
     store::{
-        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-        Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+        Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent,
+        Store, Turn,
     },
     token::Disk,
 };
@@ -350,6 +351,22 @@ impl Store for Wire {
                 world.ledger.lock().marked(who, &now, reason);
             }
             Ok(marked)
+        })
+        .await
+    }
+
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        let (core, asked) = (self.core(), duty.clone());
+        self.carry("take duty", None, async move {
+            core.take_duty(&asked, owner, ttl).await
+        })
+        .await
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        let (core, asked) = (self.core(), duty.clone());
+        self.carry("leave duty", None, async move {
+            core.leave_duty(&asked, owner).await
         })
         .await
     }

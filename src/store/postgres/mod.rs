@@ -19,8 +19,9 @@ use tokio::time::{Instant, timeout};
 
 use self::{desk::Desk, failure::Failure, pool::Pool, tls::Tls};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-    Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -31,6 +32,7 @@ use crate::base::{
 
 mod address;
 mod desk;
+mod duties;
 mod failure;
 mod feed;
 mod grants;
@@ -259,6 +261,16 @@ impl Store for Postgres {
         ask!(self, |desk| grants::mark_needs_reauth(
             &desk, &fence, reason, since
         ))
+    }
+
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        let duty = duty.clone();
+        ask!(self, |desk| duties::take(&desk, &duty, owner, ttl))
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        let duty = duty.clone();
+        ask!(self, |desk| duties::leave(&desk, &duty, owner))
     }
 
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {

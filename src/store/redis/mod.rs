@@ -25,8 +25,9 @@ use tokio::sync::Notify;
 
 use self::{desk::Desk, door::Door, failure::Failure, keys::Keys};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-    Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -40,6 +41,7 @@ mod assurances;
 mod changes;
 mod desk;
 mod door;
+mod duties;
 mod failure;
 mod grants;
 mod keys;
@@ -209,6 +211,14 @@ impl Store for Redis {
         since: Timestamp,
     ) -> Result<Fenced, Error> {
         self.told(grants::mark_needs_reauth(&self.desk, fence, reason, since).await)
+    }
+
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        self.told(duties::take(&self.desk, duty, owner, ttl).await)
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        self.told(duties::leave(&self.desk, duty, owner).await)
     }
 
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {

@@ -23,8 +23,9 @@ use tokio::{
 
 use self::{desk::Desk, failure::Failure, rows::Attempt};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-    Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -33,6 +34,7 @@ use crate::base::{
 };
 
 mod desk;
+mod duties;
 mod failure;
 mod file;
 mod grants;
@@ -241,6 +243,18 @@ impl Store for Sqlite {
     ) -> Result<Fenced, Error> {
         let fence = fence.clone();
         self.write(move |db, desk| grants::mark_needs_reauth(db, desk, &fence, reason, since))
+            .await
+    }
+
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        let duty = duty.clone();
+        self.write(move |db, desk| duties::take(db, desk, &duty, owner, ttl))
+            .await
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        let duty = duty.clone();
+        self.write(move |db, desk| duties::leave(db, desk, &duty, owner))
             .await
     }
 
