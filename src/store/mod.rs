@@ -119,8 +119,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Gives a duty back; `false`, and no change, if `owner` does not have it.
     async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error>;
 
-    /// Active connections with a refresh token whose grant is older than `due` asks, oldest first, without a scan of the
-    /// others.
+    /// Active connections with a refresh token whose grant is older than `due` asks, or nearer to its
+    /// end, those first that are by the most; without a scan of the others.
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error>;
 
     /// What changed after `cursor`, by whatever process; waits up to `wait` if nothing did. Without a

@@ -96,7 +96,7 @@ macro_rules! contract {
             attempts: a_commit_clears_attempts_and_cooldown,
             lists: pages_follow_each_other_in_the_order_of_keys,
             lists: pages_are_filtered,
-            lists: the_sweep_gets_the_oldest_first_and_no_more_than_asked,
+            lists: the_sweep_gets_the_longest_due_first_and_no_more_than_asked,
             lists: the_sweep_leaves_out_what_cannot_be_renewed_now,
             lists: the_sweep_includes_refresh_tokens_near_their_end,
             lists: the_census_counts_by_provider_and_health,
