@@ -8,7 +8,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::base::ids::ProviderName;
+use tokio::time::Instant;
+
+use super::{Error, SharedStore};
+use crate::base::ids::{OwnerId, ProviderName};
 
 /// A kind of job, named in the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,17 @@ pub enum Turn {
     Mine,
     /// It is another's, for this long unless it is taken again or given back.
     Anothers(Duration),
+}
+
+/// What one process has to do with a duty: asks for it, keeps it, gives it back.
+#[derive(Debug)]
+pub struct Post {
+    store: SharedStore,
+    duty: Duty,
+    owner: OwnerId,
+    turn: Duration,
+    /// Until when the duty is this process's, by its own clock.
+    mine_until: Option<Instant>,
 }
 
 // === impl Job ===
@@ -75,6 +89,63 @@ impl fmt::Display for Duty {
 impl fmt::Debug for Duty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+// === impl Post ===
+
+impl Post {
+    /// For `duty`, to be taken in turns of this length: so long a holder that dies is missed. `owner`
+    /// is nobody else's.
+    pub const fn new(store: SharedStore, duty: Duty, owner: OwnerId, turn: Duration) -> Self {
+        Self {
+            store,
+            duty,
+            owner,
+            turn,
+            mine_until: None,
+        }
+    }
+
+    /// Which duty it is.
+    pub const fn duty(&self) -> &Duty {
+        &self.duty
+    }
+
+    /// Whether the duty was this process's when it asked last.
+    pub const fn is_mine(&self) -> bool {
+        self.mine_until.is_some()
+    }
+
+    /// Takes the duty for a turn, if nobody else has it.
+    pub async fn take(&mut self) -> Result<Turn, Error> {
+        let asked = Instant::now();
+        let was_mine = self.mine_until.take().is_some();
+        let taken = self.store.take_duty(&self.duty, self.owner, self.turn);
+        let turn = taken.await?;
+        self.mine_until = (turn == Turn::Mine).then(|| asked + self.turn);
+        if was_mine != self.is_mine() {
+            tracing::debug!(duty = %self.duty, ?turn, "a duty changes hands");
+        }
+        Ok(turn)
+    }
+
+    /// Whether this process may go on with what takes long; takes the duty again when half of the
+    /// turn is over.
+    pub async fn goes_on(&mut self) -> Result<bool, Error> {
+        let half = Instant::now() + self.turn / 2;
+        match self.mine_until {
+            Some(until) if half < until => Ok(true),
+            _ => Ok(self.take().await? == Turn::Mine),
+        }
+    }
+
+    /// Gives the duty back, so that whoever asks next gets it.
+    pub async fn leave(&mut self) -> Result<(), Error> {
+        if self.mine_until.take().is_some() {
+            self.store.leave_duty(&self.duty, self.owner).await?;
+        }
+        Ok(())
     }
 }
 

@@ -30,7 +30,7 @@ pub mod seal;
 pub mod sqlite;
 
 pub use config::{Backend, Config};
-pub use duty::{Duty, Job, Turn};
+pub use duty::{Duty, Job, Post, Turn};
 pub use record::{
     Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed, SealedTokens,
     Status,
@@ -130,8 +130,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// How many connections there are, by provider and status.
     async fn census(&self) -> Result<Vec<Census>, Error>;
 
-    /// Whether the store can be written to.
+    /// Whether the store can be written to. Writes.
     async fn check(&self) -> Result<(), Error>;
+
+    /// Whether the store seems to be well, by whatever costs it least: each of thousands of sidecars
+    /// asks this every few seconds. What only a write would show may show in [`Self::check`] alone.
+    async fn ping(&self) -> Result<(), Error>;
 }
 
 /// Shared handle to whichever store the process runs on.

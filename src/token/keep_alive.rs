@@ -24,7 +24,7 @@ use crate::{
         ids::{ConnectionKey, OwnerId},
     },
     provider::SharedProvider,
-    store::{self, Connection, Due, Duty, Job, Turn},
+    store::{self, Connection, Due, Duty, Job, Post, Turn},
 };
 
 const KEEP_ALIVE: Job = Job::new("keep-alive");
@@ -41,36 +41,33 @@ const NEAR_END: Duration = Duration::from_hours(7 * 24);
 const PARTING: Duration = Duration::from_secs(1);
 
 /// The sweeping of one provider, by this process or another.
-struct Post {
+struct Sweep {
     engine: Arc<Engine>,
     provider: SharedProvider,
-    duty: Duty,
-    owner: OwnerId,
-    /// Until when the duty is this process's, by its own clock.
-    mine_until: Option<Instant>,
+    post: Post,
 }
 
 /// Keeps the grants of `provider` alive until the drain begins.
 pub(super) async fn keep(engine: Arc<Engine>, provider: SharedProvider) {
     let draining = engine.lifecycle.draining();
-    let mut post = Post {
-        duty: Duty::at(KEEP_ALIVE, provider.name()),
-        owner: OwnerId::random(&*engine.random),
-        mine_until: None,
+    let duty = Duty::at(KEEP_ALIVE, provider.name());
+    let owner = OwnerId::random(&*engine.random);
+    let mut sweep = Sweep {
+        post: Post::new(Arc::clone(&engine.store), duty, owner, TURN),
         engine,
         provider,
     };
     tokio::select! {
         () = draining => {}
-        () = post.watch() => {}
+        () = sweep.watch() => {}
     }
     // A successor need not wait for the end of the turn. If this fails, it does.
-    let _late = timeout(PARTING, post.leave()).await;
+    let _late = timeout(PARTING, sweep.leave()).await;
 }
 
-// === impl Post ===
+// === impl Sweep ===
 
-impl Post {
+impl Sweep {
     async fn watch(&mut self) {
         // The first time too: sidecars that start together must not ask together.
         let mut pause = SWEEP_EVERY / 2 + self.jitter(SWEEP_EVERY);
@@ -82,60 +79,45 @@ impl Post {
                 pause = SWEEP_EVERY + self.jitter(SWEEP_EVERY);
                 continue;
             }
-            pause = match self.take().await {
+            pause = match self.post.take().await {
                 Ok(Turn::Mine) => {
                     self.sweep().await;
                     let took = Instant::now().saturating_duration_since(begun);
                     SWEEP_EVERY.saturating_sub(took)
                 }
                 Ok(Turn::Anothers(left)) => left.min(TURN) + self.jitter(SWEEP_EVERY / 2),
-                Err(_told) => SWEEP_EVERY + self.jitter(SWEEP_EVERY),
+                Err(error) => {
+                    self.store_failed(&error);
+                    SWEEP_EVERY + self.jitter(SWEEP_EVERY)
+                }
             };
         }
     }
 
-    async fn take(&mut self) -> Result<Turn, store::Error> {
-        let asked = Instant::now();
-        let turn = self
-            .engine
-            .store
-            .take_duty(&self.duty, self.owner, TURN)
-            .await
-            .inspect_err(|error| self.store_failed(error))?;
-        let was_mine = self.mine_until.is_some();
-        self.mine_until = (turn == Turn::Mine).then(|| asked + TURN);
-        if was_mine != self.mine_until.is_some() {
-            tracing::debug!(duty = %self.duty, ?turn, "keeping idle grants alive");
-        }
-        Ok(turn)
-    }
-
     /// Whether this process may go on sweeping.
     async fn goes_on(&mut self) -> bool {
-        let half = Instant::now() + TURN / 2;
-        match self.mine_until {
-            _ if self.is_refused() => false,
-            Some(until) if half < until => true,
-            _ => matches!(self.take().await, Ok(Turn::Mine)),
+        if self.is_refused() {
+            return false;
+        }
+        match self.post.goes_on().await {
+            Ok(goes_on) => goes_on,
+            Err(error) => {
+                self.store_failed(&error);
+                false
+            }
         }
     }
 
     async fn leave(&mut self) {
-        if self.mine_until.take().is_none() {
-            return;
-        }
-        let left = self.engine.store.leave_duty(&self.duty, self.owner).await;
-        if let Err(error) = left {
+        if let Err(error) = self.post.leave().await {
             self.store_failed(&error);
         }
     }
 
     /// Whether the provider refuses this process's client.
     fn is_refused(&self) -> bool {
-        let standing = &self.engine.misconfigured;
-        standing
-            .standing(self.provider.name(), Instant::now())
-            .is_some()
+        let (provider, now) = (self.provider.name(), Instant::now());
+        self.engine.misconfigured.standing(provider, now).is_some()
     }
 
     async fn sweep(&mut self) {
@@ -174,7 +156,7 @@ impl Post {
     fn store_failed(&self, error: &store::Error) {
         self.engine.observer.store_failed();
         tracing::warn!(
-            duty = %self.duty,
+            duty = %self.post.duty(),
             error = error as &dyn std::error::Error,
             "the keep-alive sweep could not ask the store",
         );

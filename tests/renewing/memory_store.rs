@@ -593,4 +593,8 @@ impl Store for MemoryStore {
     async fn check(&self) -> Result<(), Error> {
         self.up()
     }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.up()
+    }
 }

@@ -394,6 +394,10 @@ impl Store for Wire {
     async fn check(&self) -> Result<(), Error> {
         self.world.store.check().await
     }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.world.store.ping().await
+    }
 }
 
 impl Shelf {

@@ -295,6 +295,11 @@ impl Store for Sqlite {
         })
         .await
     }
+
+    /// Writes: the file is this machine's own, and a lock or a full disk shows in no other way.
+    async fn ping(&self) -> Result<(), Error> {
+        self.check().await
+    }
 }
 
 impl fmt::Debug for Sqlite {
