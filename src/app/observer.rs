@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use tokio::sync::Notify;
 
 use crate::{
     base::ids::{ConnectionKey, ProviderName},
@@ -29,6 +30,8 @@ pub(super) struct OfTokens {
     providers: BTreeMap<ProviderName, TokenMetrics>,
     spool_files: Gauge,
     store_errors: Counter,
+    /// Rung when the store has failed.
+    failed: Arc<Notify>,
 }
 
 // === impl OfRequests ===
@@ -95,7 +98,7 @@ fn of_problem(slug: &str) -> Outcome {
 // === impl OfTokens ===
 
 impl OfTokens {
-    pub(super) fn new(metrics: &Metrics, names: &[ProviderName]) -> Arc<Self> {
+    pub(super) fn new(metrics: &Metrics, names: &[ProviderName], failed: Arc<Notify>) -> Arc<Self> {
         Arc::new(Self {
             providers: names
                 .iter()
@@ -103,6 +106,7 @@ impl OfTokens {
                 .collect(),
             spool_files: metrics.spool_files(),
             store_errors: metrics.store_errors(),
+            failed,
         })
     }
 }
@@ -148,6 +152,7 @@ impl Observer for OfTokens {
 
     fn store_failed(&self) {
         self.store_errors.inc();
+        self.failed.notify_one();
     }
 }
 

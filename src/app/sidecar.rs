@@ -7,6 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use super::{
@@ -53,7 +54,9 @@ impl Sidecar {
             .iter()
             .map(|provider| provider.name().clone())
             .collect();
-        let role = Role::Sidecar(observer::OfTokens::new(&metrics, &names));
+        let failed = Arc::new(Notify::new());
+        let observer = observer::OfTokens::new(&metrics, &names, Arc::clone(&failed));
+        let role = Role::Sidecar(observer);
         let core = Core::open(settings, role, lifecycle.clone()).await?;
         let sidecar = Self {
             outbound: outbound.local_addr(),
@@ -61,7 +64,7 @@ impl Sidecar {
             core,
             probes: Lifecycle::new(),
         };
-        sidecar.open_admin(admin, &metrics).await;
+        sidecar.open_admin(admin, &metrics, failed).await;
         sidecar.open_outbound(outbound, settings, &metrics, &names)?;
         tracing::info!(
             outbound = %sidecar.outbound,
@@ -72,13 +75,14 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    async fn open_admin(&self, bound: Bound, metrics: &Arc<Metrics>) {
+    async fn open_admin(&self, bound: Bound, metrics: &Arc<Metrics>, failed: Arc<Notify>) {
+        let core = || self.core.clone();
         let readiness = Readiness::new(self.core.lifecycle.clone());
-        let checks = readiness::Checks::new(&readiness, metrics, &self.core);
+        let mut checks = readiness::Checks::new(&readiness, failed);
         checks.look(&self.core).await;
-        self.core
-            .lifecycle
-            .spawn_until_drain(checks.keep_looking(self.core.clone()));
+        let lifecycle = &self.core.lifecycle;
+        lifecycle.spawn_until_drain(checks.keep_looking(core()));
+        drop(lifecycle.spawn(readiness::keep_counting(core(), Arc::clone(metrics))));
         let router = admin::router(readiness, Arc::clone(metrics));
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)

@@ -22,6 +22,7 @@ use crate::base::{
 };
 
 mod config;
+mod duty;
 pub mod postgres;
 mod record;
 pub mod redis;
@@ -29,6 +30,7 @@ pub mod seal;
 pub mod sqlite;
 
 pub use config::{Backend, Config};
+pub use duty::{Duty, Job, Post, Turn};
 pub use record::{
     Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed, SealedTokens,
     Status,
@@ -110,8 +112,15 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         since: Timestamp,
     ) -> Result<Fenced, Error>;
 
-    /// Active connections with a refresh token whose grant is older than `due` asks, oldest first, without a scan of the
-    /// others.
+    /// Takes `duty` for `ttl` from now, by the store's clock, if nobody else has it. Who has it gets it
+    /// again. See [`duty`].
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error>;
+
+    /// Gives a duty back; `false`, and no change, if `owner` does not have it.
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error>;
+
+    /// Active connections with a refresh token whose grant is older than `due` asks, or nearer to its
+    /// end, those first that are by the most; without a scan of the others.
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error>;
 
     /// What changed after `cursor`, by whatever process; waits up to `wait` if nothing did. Without a
@@ -121,8 +130,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// How many connections there are, by provider and status.
     async fn census(&self) -> Result<Vec<Census>, Error>;
 
-    /// Whether the store can be written to.
+    /// Whether the store can be written to. Writes.
     async fn check(&self) -> Result<(), Error>;
+
+    /// Whether the store seems to be well, by whatever costs it least: each of thousands of sidecars
+    /// asks this every few seconds. What only a write would show may show in [`Self::check`] alone.
+    async fn ping(&self) -> Result<(), Error>;
 }
 
 /// Shared handle to whichever store the process runs on.

@@ -143,7 +143,10 @@ impl Tokens {
         lifecycle.spawn_until_drain(follow::changes(Arc::clone(&engine)));
         lifecycle.spawn_until_drain(follow::reread(Arc::clone(&engine)));
         lifecycle.spawn_until_drain(follow::unspool(Arc::clone(&engine)));
-        lifecycle.spawn_until_drain(keep_alive::sweep(Arc::clone(&engine)));
+        for provider in engine.providers.values() {
+            let kept = keep_alive::keep(Arc::clone(&engine), Arc::clone(provider));
+            drop(lifecycle.spawn(kept));
+        }
         Ok(Self(engine))
     }
 

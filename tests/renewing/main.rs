@@ -19,6 +19,7 @@ mod world;
 mod background;
 mod crash_and_spool;
 mod failures;
+mod keeping_alive;
 mod refused_tokens;
 mod sharing;
 mod siblings;

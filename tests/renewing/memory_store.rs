@@ -9,9 +9,9 @@ use daypass::{
         ids::{ConnectionId, ConnectionKey, Generation, OwnerId},
     },
     store::{
-        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-        Filter, Intent, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent,
-        Status, Store,
+        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+        Fenced, Filter, Intent, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved,
+        Spent, Status, Store, Turn,
     },
 };
 use parking_lot::Mutex;
@@ -49,6 +49,8 @@ pub(crate) struct MemoryStore {
     rung: Notify,
     pub(crate) faults: Mutex<Faults>,
     pub(crate) loads: std::sync::atomic::AtomicUsize,
+    /// How often a sweep has asked what is due.
+    pub(crate) sweeps: std::sync::atomic::AtomicUsize,
 }
 
 /// Everything that a store holds at one moment.
@@ -56,6 +58,7 @@ pub(crate) struct MemoryStore {
 pub(crate) struct Rows {
     connections: BTreeMap<ConnectionKey, Row>,
     leases: BTreeMap<ConnectionKey, Held>,
+    duties: BTreeMap<Duty, Held>,
     changes: Vec<ConnectionKey>,
     /// How many changes were forgotten.
     forgotten: usize,
@@ -108,6 +111,7 @@ impl MemoryStore {
             rung: Notify::new(),
             faults: Mutex::default(),
             loads: 0.into(),
+            sweeps: 0.into(),
         })
     }
 
@@ -254,6 +258,25 @@ async fn late(takes: Duration) {
     if !takes.is_zero() {
         tokio::time::sleep(takes).await;
     }
+}
+
+/// By how much `connection` is due; `None` if it is not.
+fn lateness(connection: &Connection, due: &Due) -> Option<Duration> {
+    let tokens = connection.tokens.as_ref()?;
+    let rests = |cooldown: Cooldown| cooldown.until > due.now;
+    if connection.key.provider != due.provider
+        || connection.status != Status::Active
+        || connection.cooldown.is_some_and(rests)
+        || tokens.refresh.is_none()
+    {
+        return None;
+    }
+    let by_age = due.renewed_before.saturating_since(tokens.renewed_at);
+    let by_end = tokens.refresh_expires_at.map_or(Duration::ZERO, |end| {
+        due.refresh_ends_before.saturating_since(end)
+    });
+    let late = by_age.max(by_end);
+    (!late.is_zero()).then_some(late)
 }
 
 fn unavailable(what: &str) -> Error {
@@ -475,35 +498,49 @@ impl Store for MemoryStore {
         Ok(marked.unwrap_or(Fenced::Refused))
     }
 
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        self.up()?;
+        let since = self.clock.now();
+        let mut rows = self.rows.lock();
+        if let Some(held) = rows.duties.get_mut(duty)
+            && held.owner != owner
+            && !held.left(since).is_zero()
+        {
+            held.since = held.since.min(since);
+            return Ok(Turn::Anothers(held.left(since)));
+        }
+        rows.duties.insert(duty.clone(), Held { owner, since, ttl });
+        Ok(Turn::Mine)
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        self.up()?;
+        let now = self.clock.now();
+        let mut rows = self.rows.lock();
+        let held = rows.duties.get(duty);
+        let has = held.is_some_and(|held| held.is_held_by(owner, now));
+        if has {
+            rows.duties.remove(duty);
+        }
+        Ok(has)
+    }
+
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {
         self.up()?;
         let rows = self.rows.lock();
-        let is_due = |connection: &&Connection| {
-            connection.key.provider == due.provider
-                && connection.status == Status::Active
-                && connection
-                    .cooldown
-                    .is_none_or(|cooldown| cooldown.until <= due.now)
-                && connection.tokens.as_ref().is_some_and(|tokens| {
-                    tokens.refresh.is_some()
-                        && (tokens.renewed_at < due.renewed_before
-                            || tokens
-                                .refresh_expires_at
-                                .is_some_and(|end| end < due.refresh_ends_before))
-                })
-        };
+        self.sweeps
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let mut found: Vec<_> = rows
             .connections
             .values()
-            .map(|row| &row.connection)
-            .filter(is_due)
+            .filter_map(|row| {
+                let late = lateness(&row.connection, due)?;
+                Some((std::cmp::Reverse(late), &row.connection.key))
+            })
             .collect();
-        found.sort_by_key(|connection| connection.tokens.as_ref().map(|tokens| tokens.renewed_at));
-        Ok(found
-            .into_iter()
-            .take(due.limit)
-            .map(|connection| connection.key.clone())
-            .collect())
+        found.sort();
+        let first = found.into_iter().take(due.limit);
+        Ok(first.map(|(_, key)| key.clone()).collect())
     }
 
     async fn changes(&self, cursor: Option<Cursor>, wait: Duration) -> Result<Changes, Error> {
@@ -572,6 +609,10 @@ impl Store for MemoryStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
+        self.up()
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
         self.up()
     }
 }

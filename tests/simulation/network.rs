@@ -9,8 +9,9 @@ use daypass::{
         ids::{ConnectionKey, OwnerId},
     },
     store::{
-        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-        Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+        Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent,
+        Store, Turn,
     },
     token::Disk,
 };
@@ -367,6 +368,22 @@ impl Store for Wire {
         .await
     }
 
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        let (core, asked) = (self.core(), duty.clone());
+        self.carry("take duty", None, async move {
+            core.take_duty(&asked, owner, ttl).await
+        })
+        .await
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        let (core, asked) = (self.core(), duty.clone());
+        self.carry("leave duty", None, async move {
+            core.leave_duty(&asked, owner).await
+        })
+        .await
+    }
+
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {
         let (core, due) = (self.core(), due.clone());
         self.carry("due", None, async move { core.due(&due).await })
@@ -389,6 +406,10 @@ impl Store for Wire {
 
     async fn check(&self) -> Result<(), Error> {
         self.world.store.check().await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.world.store.ping().await
     }
 }
 

@@ -10,6 +10,8 @@ mod bench;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod duties;
+#[cfg(test)]
 mod fences;
 #[cfg(test)]
 mod leases;
@@ -63,6 +65,12 @@ macro_rules! contract {
             leases: the_connection_is_read_under_the_lease,
             leases: leases_of_different_connections_are_independent,
             leases: a_clock_that_was_set_back_does_not_lock_everybody_out,
+            duties: only_one_of_many_gets_the_duty,
+            duties: who_has_the_duty_gets_it_again,
+            duties: a_duty_is_free_when_its_time_is_over,
+            duties: a_duty_given_back_is_free_at_once,
+            duties: duties_of_different_names_are_independent,
+            duties: a_clock_that_was_set_back_leaves_no_duty_undone,
             fences: what_was_committed_is_what_the_next_renewal_reads,
             fences: of_many_commits_from_one_generation_one_is_stored,
             fences: a_commit_from_an_old_generation_changes_nothing,
@@ -88,7 +96,7 @@ macro_rules! contract {
             attempts: a_commit_clears_attempts_and_cooldown,
             lists: pages_follow_each_other_in_the_order_of_keys,
             lists: pages_are_filtered,
-            lists: the_sweep_gets_the_oldest_first_and_no_more_than_asked,
+            lists: the_sweep_gets_the_longest_due_first_and_no_more_than_asked,
             lists: the_sweep_leaves_out_what_cannot_be_renewed_now,
             lists: the_sweep_includes_refresh_tokens_near_their_end,
             lists: the_census_counts_by_provider_and_health,

@@ -1,6 +1,9 @@
 //! What every operation has at hand: the door, the names of keys, the time, and how changes are told.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize},
+};
 
 use parking_lot::Mutex;
 use redis::{Cmd, FromRedisValue, Script, ScriptInvocation, Value};
@@ -30,6 +33,8 @@ pub(super) struct Desk {
     pub(super) changed: Notify,
     /// Whether changes by others are heard of as they are made.
     pub(super) listening: AtomicBool,
+    /// How often the servers were asked whether they are well.
+    pub(super) pings: AtomicUsize,
     /// When this process last looked after the outboxes.
     pub(super) tidied: Mutex<Option<Instant>>,
 }

@@ -13,6 +13,7 @@
 //! {daypass:6r}:out                   hash    changes that are not in the log yet (cluster only)
 //! {daypass:log}:log                  stream  changes, the newest some thousand
 //! {daypass:log}:schema  :probe  :tidy
+//! {daypass:log}:duty:keep-alive:calcom   hash    who does a job for all
 //! ```
 //!
 //! How a connection finds its bucket can never change without moving every key.

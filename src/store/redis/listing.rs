@@ -129,7 +129,9 @@ pub(super) async fn due(desk: &Desk, due: &Due) -> Result<Vec<ConnectionKey>, Fa
     }))
     .await?;
     let mut found: Vec<(i64, String)> = lists.into_iter().flatten().collect();
-    found.sort_unstable();
+    found.sort_unstable_by(|(late, name), (other, another)| {
+        other.cmp(late).then_with(|| name.cmp(another))
+    });
     found.truncate(due.limit);
     let keys = found.iter().filter_map(|(_, name)| parse_name(name));
     Ok(keys.collect())

@@ -14,7 +14,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,8 +28,9 @@ use tokio::sync::Notify;
 
 use self::{desk::Desk, door::Door, failure::Failure, keys::Keys};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-    Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -40,6 +44,7 @@ mod assurances;
 mod changes;
 mod desk;
 mod door;
+mod duties;
 mod failure;
 mod grants;
 mod keys;
@@ -85,7 +90,7 @@ pub enum Time {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// How often to look for changes while they are also heard of as they are made. Default 5 s: only
+    /// How often to look for changes while they are also heard of as they are made. Default 10 s: only
     /// a message that was lost waits so long.
     pub poll_every: Duration,
     /// How often to look for changes while they are not heard of. Default 500 ms.
@@ -122,6 +127,7 @@ impl Redis {
             changed: Notify::new(),
             listening: AtomicBool::new(false),
             tidied: Mutex::default(),
+            pings: AtomicUsize::default(),
         });
         let store = Self { desk };
         store.told(Box::pin(opening::open(&store.desk)).await)?;
@@ -211,6 +217,14 @@ impl Store for Redis {
         self.told(grants::mark_needs_reauth(&self.desk, fence, reason, since).await)
     }
 
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        self.told(duties::take(&self.desk, duty, owner, ttl).await)
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        self.told(duties::leave(&self.desk, duty, owner).await)
+    }
+
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {
         self.told(listing::due(&self.desk, due).await)
     }
@@ -235,6 +249,24 @@ impl Store for Redis {
         });
         self.told(try_join_all(written).await.map(drop))
     }
+
+    /// Reads: of a cluster a few buckets, evenly apart and others each time, so that a large cluster
+    /// is gone round in some pings.
+    async fn ping(&self) -> Result<(), Error> {
+        const AT_ONCE: usize = 4;
+        let mut probes = vec![self.desk.keys.single("probe")];
+        if self.desk.is_cluster() {
+            let buckets = self.desk.keys.each("probe");
+            let apart = buckets.len() / AT_ONCE;
+            let first = self.desk.pings.fetch_add(1, Ordering::Relaxed) % apart.max(1);
+            probes.extend(buckets.into_iter().skip(first).step_by(apart.max(1)));
+        }
+        let read = probes.into_iter().map(async |probe| {
+            let _there: bool = self.desk.command(redis::cmd("EXISTS").arg(probe)).await?;
+            Ok(())
+        });
+        self.told(try_join_all(read).await.map(drop))
+    }
 }
 
 impl fmt::Debug for Redis {
@@ -251,7 +283,7 @@ impl fmt::Debug for Redis {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            poll_every: Duration::from_secs(5),
+            poll_every: Duration::from_secs(10),
             poll_unheard_every: Duration::from_millis(500),
             gather: Duration::from_millis(20),
             keep_changes: 16_384,

@@ -31,6 +31,7 @@ script!(REMOVE, "remove.lua");
 script!(ACQUIRE, "acquire.lua");
 script!(EXTEND, "extend.lua");
 script!(RELEASE, "release.lua");
+script!(TAKE, "take.lua");
 script!(BEGIN, "begin.lua");
 script!(COMMIT, "commit.lua");
 script!(FAIL, "fail.lua");

@@ -23,8 +23,9 @@ use tokio::{
 
 use self::{desk::Desk, failure::Failure, rows::Attempt};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-    Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -33,6 +34,7 @@ use crate::base::{
 };
 
 mod desk;
+mod duties;
 mod failure;
 mod file;
 mod grants;
@@ -244,6 +246,18 @@ impl Store for Sqlite {
             .await
     }
 
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        let duty = duty.clone();
+        self.write(move |db, desk| duties::take(db, desk, &duty, owner, ttl))
+            .await
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        let duty = duty.clone();
+        self.write(move |db, desk| duties::leave(db, desk, &duty, owner))
+            .await
+    }
+
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {
         let due = due.clone();
         self.list(move |db| listing::due(db, &due)).await
@@ -280,6 +294,11 @@ impl Store for Sqlite {
             Ok(())
         })
         .await
+    }
+
+    /// Writes: the file is this machine's own, and a lock or a full disk shows in no other way.
+    async fn ping(&self) -> Result<(), Error> {
+        self.check().await
     }
 }
 
