@@ -6,6 +6,10 @@ use url::Url;
 
 use crate::http::Listen;
 
+mod follower;
+
+pub use follower::{Arrival, Follower, PATIENCE};
+
 /// `[ingress]`.
 #[derive(Clone, Debug)]
 pub struct Config {
