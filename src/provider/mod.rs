@@ -289,6 +289,11 @@ impl Account {
         let managed = || self.managed_user_id.map(|id| id.to_string());
         self.external_id.clone().or_else(managed)
     }
+
+    /// Whether the two are known not to be the same.
+    pub fn is_other_than(&self, other: &Self) -> bool {
+        matches!((self.key(), other.key()), (Some(this), Some(that)) if this != that)
+    }
 }
 
 // === impl CallError ===
