@@ -9,6 +9,7 @@ use crate::provider::scripted::{
 
 mod managed;
 mod oauth;
+mod signature;
 
 const MANAGED: Account = Account {
     external_id: None,
@@ -30,6 +31,7 @@ fn config(server: &Scripted) -> Config {
         token_url: Url::parse(&format!("{}/v2/auth/oauth2/token", server.base())).unwrap(),
         client_id: Some("user client".to_owned()),
         client_secret: Some(setting("USER+SECRET&x=y")),
+        redirect_uri: None,
         scope: String::new(),
         platform_client_id: Some("plat/form".to_owned()),
         platform_client_secret: Some(setting("PLATFORM-SECRET")),
