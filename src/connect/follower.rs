@@ -9,11 +9,13 @@
 //! 4. A process may die between the store's write and a call. Whoever must miss nothing also looks for
 //!    connections that it has not heard of.
 
-use std::time::Duration;
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
+use tokio::time::timeout;
 
-use crate::{store::Connection, token::Revocation};
+use crate::{base::ids::ConnectionKey, store::Connection, token::Revocation};
 
 /// How long one call to a follower may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,6 +46,10 @@ pub enum Arrival {
     OtherAccount,
 }
 
+/// All followers; each is told at the same time as the others.
+#[derive(Clone, Default)]
+pub(super) struct Followers(Arc<[Arc<dyn Follower>]>);
+
 // === impl Arrival ===
 
 impl Arrival {
@@ -54,5 +60,54 @@ impl Arrival {
             Self::Again => "again",
             Self::OtherAccount => "other_account",
         }
+    }
+}
+
+// === impl Followers ===
+
+impl Followers {
+    pub(super) fn new(followers: Vec<Arc<dyn Follower>>) -> Self {
+        Self(followers.into())
+    }
+
+    pub(super) async fn connected(&self, connection: &Connection, arrival: Arrival) {
+        self.tell(&connection.key, |follower| {
+            follower.connected(connection, arrival)
+        })
+        .await;
+    }
+
+    pub(super) async fn disconnecting(&self, connection: &Connection) {
+        self.tell(&connection.key, |follower| {
+            follower.disconnecting(connection)
+        })
+        .await;
+    }
+
+    pub(super) async fn disconnected(&self, connection: &Connection, revocation: Revocation) {
+        self.tell(&connection.key, |follower| {
+            follower.disconnected(connection, revocation)
+        })
+        .await;
+    }
+
+    async fn tell<'a, F>(&'a self, key: &ConnectionKey, call: impl Fn(&'a dyn Follower) -> F)
+    where
+        F: Future<Output = ()>,
+    {
+        let calls = self.0.iter().map(|follower| call(&**follower));
+        let patient = calls.map(|call| timeout(PATIENCE, call));
+        if join_all(patient).await.iter().any(Result::is_err) {
+            tracing::warn!(
+                provider = %key.provider, user = %key.user,
+                "what follows from connecting or disconnecting took too long; it goes on without",
+            );
+        }
+    }
+}
+
+impl fmt::Debug for Followers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Followers").field(&self.0.len()).finish()
     }
 }

@@ -286,6 +286,14 @@ impl Kind {
             Self::Calendly => "calendly",
         }
     }
+
+    /// As people call it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Calcom => "Cal.com",
+            Self::Calendly => "Calendly",
+        }
+    }
 }
 
 // === impl Account ===

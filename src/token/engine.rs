@@ -314,10 +314,11 @@ impl Engine {
         generation: Generation,
         access: &Secret<String>,
     ) {
-        if account.managed_user_id.is_some() {
+        if let Some(managed_user_id) = account.managed_user_id {
             let digest = store::Digest(Sha256::digest(access.danger_expose()).into());
             self.observer.issued(&observer::Issued {
                 key,
+                managed_user_id,
                 generation,
                 digest,
             });

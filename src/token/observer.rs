@@ -62,6 +62,8 @@ pub struct Renewal<'a> {
 pub struct Issued<'a> {
     /// Whose.
     pub key: &'a ConnectionKey,
+    /// The provider's id of the managed user.
+    pub managed_user_id: i64,
     /// Which writing of tokens it came with.
     pub generation: Generation,
     /// What it is recognised by.

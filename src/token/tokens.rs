@@ -95,6 +95,19 @@ pub struct Health {
     pub remembered: usize,
 }
 
+// === impl Revocation ===
+
+impl Revocation {
+    /// As in answers and events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::NotOffered => "not_offered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 // === impl Tokens ===
 
 impl Tokens {
