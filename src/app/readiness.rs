@@ -21,7 +21,7 @@ use crate::{
         ids::{OwnerId, ProviderName},
         random::{OsRandom, SharedRandom},
     },
-    store::{self, Census, Duty, Job, Post, Turn},
+    store::{self, Census, Duty, DutyKind, Post, Turn},
     telemetry::metrics::{Metrics, TokenMetrics, label::Status},
     token::Health,
 };
@@ -38,7 +38,7 @@ const RETRY_EVERY: Duration = Duration::from_secs(2);
 /// The least time between two looks, whatever fails elsewhere.
 const REST: Duration = Duration::from_secs(1);
 
-const CENSUS: Job = Job::new("census");
+const CENSUS: DutyKind = DutyKind::new("census");
 
 /// Counting a million rows takes a moment.
 const COUNT_EVERY: Duration = Duration::from_secs(30);

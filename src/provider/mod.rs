@@ -299,6 +299,14 @@ impl Kind {
             Self::Calendly => "calendly",
         }
     }
+
+    /// As people call it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Calcom => "Cal.com",
+            Self::Calendly => "Calendly",
+        }
+    }
 }
 
 // === impl Account ===
@@ -308,6 +316,11 @@ impl Account {
     pub fn key(&self) -> Option<String> {
         let managed = || self.managed_user_id.map(|id| id.to_string());
         self.external_id.clone().or_else(managed)
+    }
+
+    /// Whether the two are known not to be the same.
+    pub fn is_other_than(&self, other: &Self) -> bool {
+        matches!((self.key(), other.key()), (Some(this), Some(that)) if this != that)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::base::ids::{OwnerId, ProviderName};
 
 /// A kind of job, named in the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Job(&'static str);
+pub struct DutyKind(&'static str);
 
 /// A job, or the part of it that concerns one provider.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,9 +41,9 @@ pub struct Post {
     mine_until: Option<Instant>,
 }
 
-// === impl Job ===
+// === impl DutyKind ===
 
-impl Job {
+impl DutyKind {
     /// A job called `name`: 1–40 characters of `a`–`z` and `-`.
     ///
     /// # Panics
@@ -65,13 +65,13 @@ impl Job {
 
 impl Duty {
     /// All of `job`.
-    pub fn of(job: Job) -> Self {
-        Self(job.0.into())
+    pub fn of(kind: DutyKind) -> Self {
+        Self(kind.0.into())
     }
 
     /// The part of `job` that concerns `provider`.
-    pub fn at(job: Job, provider: &ProviderName) -> Self {
-        Self(format!("{}:{provider}", job.0).into())
+    pub fn at(kind: DutyKind, provider: &ProviderName) -> Self {
+        Self(format!("{}:{provider}", kind.0).into())
     }
 
     /// As stores have it: `keep-alive:calcom`.
@@ -153,7 +153,7 @@ impl Post {
 mod tests {
     use super::*;
 
-    const SWEEP: Job = Job::new("keep-alive");
+    const SWEEP: DutyKind = DutyKind::new("keep-alive");
 
     #[test]
     fn a_duty_names_its_job_and_its_provider() {

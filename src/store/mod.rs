@@ -8,6 +8,10 @@
 //!    survives a crash once it has returned, and either happened or did not when it fails with
 //!    anything but [`Error::Unavailable`].
 //!
+//! Beside connections a store keeps what the other direction needs, each with a contract of its own:
+//! [`Expiring`] records, [`Jobs`], [`Deliveries`], [`Meetings`], and the way from [`Accounts`] to
+//! connections. [`Everything`] is a backend that keeps them all.
+//!
 //! Backends: `sqlite` (embedded, the default), `postgres`, `redis` (one server, sentinels, a cluster).
 //! To add one, implement [`Store`] and add an instance to `tests/store_contract`.
 
@@ -21,16 +25,29 @@ use crate::base::{
     ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName},
 };
 
+mod accounts;
 mod config;
+mod deliveries;
 mod duty;
+mod expiring;
+mod jobs;
+mod meetings;
 pub mod postgres;
 mod record;
 pub mod redis;
 pub mod seal;
 pub mod sqlite;
 
+pub use accounts::Accounts;
 pub use config::{Backend, Config};
-pub use duty::{Duty, Job, Post, Turn};
+pub use deliveries::{
+    Accepted, Claimed, Deliveries, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, NewEvent,
+    Settled, Tally,
+};
+pub use duty::{Duty, DutyKind, Post, Turn};
+pub use expiring::{Digest, Expiring, Purpose};
+pub use jobs::{Existing, Job, JobKind, Jobs};
+pub use meetings::{MeetingCursor, MeetingFilter, Meetings, StoredMeeting, Upserted};
 pub use record::{
     Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed, SealedTokens,
     Status,
@@ -140,6 +157,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
 /// Shared handle to whichever store the process runs on.
 pub type SharedStore = Arc<dyn Store>;
+
+/// A backend that keeps everything.
+pub trait Everything: Store + Accounts + Expiring + Jobs + Deliveries + Meetings {}
+
+impl<T: Store + Accounts + Expiring + Jobs + Deliveries + Meetings> Everything for T {}
 
 /// The state that a write starts from. It is refused when the store holds another.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -22,12 +23,12 @@ use super::{
 use crate::{
     base::{
         clock::SharedClock,
-        ids::{ConnectionKey, OwnerId, ProviderName},
+        ids::{ConnectionKey, Generation, OwnerId, ProviderName},
         lifecycle::Lifecycle,
         random::SharedRandom,
         secret::Secret,
     },
-    provider::{CallError, SharedProvider},
+    provider::{Account, CallError, SharedProvider},
     store::{self, Committed, Connection, ReauthReason, SharedStore},
 };
 
@@ -315,6 +316,25 @@ impl Engine {
                 generation = %from, duration_ms = millis,
                 error = error as &dyn std::error::Error, "renewal",
             ),
+        }
+    }
+
+    /// Tells of an access token that may come to be shown to this process by a browser.
+    pub(super) fn tell_issued(
+        &self,
+        key: &ConnectionKey,
+        account: &Account,
+        generation: Generation,
+        access: &Secret<String>,
+    ) {
+        if let Some(managed_user_id) = account.managed_user_id {
+            let digest = store::Digest(Sha256::digest(access.danger_expose()).into());
+            self.observer.issued(&observer::Issued {
+                key,
+                managed_user_id,
+                generation,
+                digest,
+            });
         }
     }
 

@@ -24,10 +24,10 @@ use crate::{
         ids::{ConnectionKey, OwnerId},
     },
     provider::SharedProvider,
-    store::{self, Connection, Due, Duty, Job, Post, Turn},
+    store::{self, Connection, Due, Duty, DutyKind, Post, Turn},
 };
 
-const KEEP_ALIVE: Job = Job::new("keep-alive");
+const KEEP_ALIVE: DutyKind = DutyKind::new("keep-alive");
 
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 

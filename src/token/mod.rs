@@ -40,7 +40,7 @@ pub use crate::store::ReauthReason;
 pub use config::Config;
 pub use disk::{Directory, Disk, SharedDisk};
 pub use grant::{Grant, GrantTokens};
-pub use observer::{Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
+pub use observer::{Issued, Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
 pub use tokens::{Health, Parts, Revocation, StartError, Tokens};
 
 /// A token that may be sent: prepared once per generation, shared by all requests that use it.

@@ -385,9 +385,15 @@ impl Renewal<'_> {
         let read_after = self.news();
         self.listen();
         match self.engine.store.commit(&fence, renewed.clone()).await {
-            Ok(Committed::Stored(stored)) => self.adopted(&stored, self.news()),
+            Ok(Committed::Stored(stored)) => {
+                self.tell_issued(connection, &minted);
+                self.adopted(&stored, self.news())
+            }
             Ok(Committed::Superseded(newer)) => {
-                if newer.id != connection.id {
+                // Nobody will use what was minted for a connection that was made anew meanwhile, or
+                // for an account that the user has left.
+                let other = account(&newer).is_other_than(&account(connection));
+                if newer.id != connection.id || other {
                     self.revoke(&minted).await;
                 }
                 self.adopted(&newer, self.news())
@@ -401,6 +407,7 @@ impl Renewal<'_> {
                 self.engine
                     .spool_renewal(Spooled::new(&fence, renewed))
                     .await;
+                self.tell_issued(connection, &minted);
                 self.adopted(connection, read_after)
             }
         }
@@ -410,6 +417,17 @@ impl Renewal<'_> {
     async fn revoke(&self, minted: &Minted) {
         let token = minted.refresh.as_ref().unwrap_or(&minted.access);
         self.engine.revoke(self.provider, token).await;
+    }
+
+    /// Tells of a token that is kept as the generation after the one of `connection`.
+    fn tell_issued(&self, connection: &Connection, minted: &Minted) {
+        let generation = connection.generation.next();
+        self.engine.tell_issued(
+            &connection.key,
+            &account(connection),
+            generation,
+            &minted.access,
+        );
     }
 
     /// The token in memory after the store, or the spool, has shown the newest.

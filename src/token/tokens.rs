@@ -95,6 +95,19 @@ pub struct Health {
     pub remembered: usize,
 }
 
+// === impl Revocation ===
+
+impl Revocation {
+    /// As in answers and events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::NotOffered => "not_offered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 // === impl Tokens ===
 
 impl Tokens {
@@ -184,10 +197,39 @@ impl Tokens {
     pub async fn save(&self, grants: &[Grant]) -> Result<Vec<Saved>, store::Error> {
         let batch = grants.iter().map(|grant| grant.sealed(&self.0)).collect();
         let saved = self.0.store.save(batch).await?;
-        for saved in &saved {
-            self.look_anew(&saved.connection().key);
+        for (saved, grant) in saved.iter().zip(grants) {
+            let connection = saved.connection();
+            self.look_anew(&connection.key);
+            if let (Some(tokens), Saved::Created(_) | Saved::Replaced(_)) = (&grant.tokens, saved) {
+                let generation = connection.generation;
+                self.0
+                    .tell_issued(&grant.key, &grant.account, generation, &tokens.access);
+            }
         }
         Ok(saved)
+    }
+
+    /// Revokes the tokens of `former`, in whose place `grant` is stored by now. `None`, and no call, if
+    /// there are none, or the two have a token in common: some servers hand out anew what they have
+    /// handed out before.
+    pub async fn revoke_former(&self, former: &Connection, grant: &Grant) -> Option<Revocation> {
+        let tokens = former.tokens.as_ref()?;
+        let vault = &self.0.vault;
+        let opened = (
+            vault.open_access(&former.key, tokens),
+            vault.open_refresh(&former.key, tokens),
+        );
+        let (Ok(access), Ok(refresh)) = opened else {
+            // What does not open cannot be sent either.
+            return Some(Revocation::Failed);
+        };
+        let common = grant.tokens.as_ref().is_some_and(|new| {
+            new.access == access || (refresh.is_some() && new.refresh == refresh)
+        });
+        if common {
+            return None;
+        }
+        Some(self.revoke(former).await)
     }
 
     /// Revokes the tokens of a connection and forgets it; `None` if there was none.
@@ -242,7 +284,7 @@ impl Tokens {
                 tracing::warn!(
                     provider = %connection.key.provider, user = %connection.key.user,
                     error = &error as &dyn std::error::Error,
-                    "the tokens of a removed connection could not be revoked",
+                    "tokens that are no longer stored could not be revoked",
                 );
                 Revocation::Failed
             }

@@ -4,6 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test that meets the unexpected must fail loudly, and callers are tasks of the test itself"
 )]
@@ -21,5 +22,6 @@ mod crash_and_spool;
 mod failures;
 mod keeping_alive;
 mod refused_tokens;
+mod replacing;
 mod sharing;
 mod siblings;

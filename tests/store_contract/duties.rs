@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use daypass::{
     base::ids::ProviderName,
-    store::{Duty, Job, Turn},
+    store::{Duty, DutyKind, Turn},
 };
 use futures_util::future::join_all;
 
 use crate::bench::{Bench, START, TTL, owner};
 
-const SWEEP: Job = Job::new("sweep");
+const SWEEP: DutyKind = DutyKind::new("sweep");
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A second short of a turn.
