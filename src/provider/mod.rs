@@ -1,7 +1,9 @@
 //! What a provider *is*: where it lives, how it is asked for tokens, and how its answers are read.
 //!
-//! A new provider is one new file that implements [`Provider`], and one arm in the configuration.
-//! This room knows nothing of users, stores or caches: it is given a token and says what came of it.
+//! A new provider is one new folder that implements [`Provider`] and as many of [`Consent`],
+//! [`Webhooks`], [`Meetings`] and [`ManagedUsers`] as the service has, and one arm in the configuration:
+//! nobody else asks which service it is. This room knows nothing of users, stores or caches: it is given
+//! a token and says what came of it.
 //!
 //! Decision rules that all providers share:
 //!
@@ -20,19 +22,37 @@ use thiserror::Error;
 
 use crate::base::{ids::ProviderName, secret::Secret};
 
+mod api;
 mod api_base;
 pub mod calcom;
 pub mod calendly;
 mod call;
+mod consent;
+mod event;
+mod managed;
+mod meeting;
 mod minted;
 mod refusal;
 #[cfg(test)]
 mod scripted;
+mod signature;
+mod subscription;
 mod wait;
 
+pub use api::{ApiError, Denial, Headroom};
 pub use api_base::{ApiBase, InvalidApiBase, secure_url};
 pub use call::{Calls, SetupError};
+pub use consent::{
+    Ask, Callback, Consent, ConsentRefusal, Identity, Lack, Pkce, Purpose, Redeem, Verifier,
+};
+pub use event::{About, Addressees, Event, EventKey, Names, NotJson};
+pub use managed::{Creation, ManagedPage, ManagedUser, ManagedUsers, More, NewManagedUser};
+pub use meeting::{
+    Attendee, AttendeeStatus, Attendees, Cursor, Meeting, MeetingStatus, Meetings, Page, Window,
+};
 pub use minted::jwt_expiry;
+pub use signature::{Forged, Genuine, Received};
+pub use subscription::{Coverage, Health, Subscribed, Subscription, Wanted, Webhooks};
 
 /// Which service a configured provider is an instance of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +105,26 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
 
     /// How many token calls a minute background work may make at this provider.
     fn background_calls_per_minute(&self) -> u32;
+
+    /// How users come to be connected; `None` if they can only be imported.
+    fn consent(&self) -> Option<&dyn Consent> {
+        None
+    }
+
+    /// Its webhooks; `None` if it has none.
+    fn webhooks(&self) -> Option<&dyn Webhooks> {
+        None
+    }
+
+    /// Its meetings; `None` if it has none.
+    fn meetings(&self) -> Option<&dyn Meetings> {
+        None
+    }
+
+    /// Its managed users; `None` if it has none, or no platform client is configured.
+    fn managed_users(&self) -> Option<&dyn ManagedUsers> {
+        None
+    }
 }
 
 /// Shared handle to a configured provider.
@@ -238,6 +278,16 @@ impl Kind {
             Self::Calcom => "calcom",
             Self::Calendly => "calendly",
         }
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    /// What names this account in the provider's events: its id, or that of the managed user.
+    pub fn key(&self) -> Option<String> {
+        let managed = || self.managed_user_id.map(|id| id.to_string());
+        self.external_id.clone().or_else(managed)
     }
 }
 
