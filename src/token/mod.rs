@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod cache;
+mod calling;
 mod config;
 mod disk;
 mod engine;
@@ -37,6 +38,7 @@ mod tokens;
 mod vault;
 
 pub use crate::store::ReauthReason;
+pub use calling::{WithTokenError, with_token};
 pub use config::Config;
 pub use disk::{Directory, Disk, SharedDisk};
 pub use grant::{Grant, GrantTokens};
