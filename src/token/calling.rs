@@ -27,11 +27,14 @@ pub enum WithTokenError {
 /// Calls with a token of `key`, and once more if it is refused.
 ///
 /// Dropping the future drops the call, never a renewal.
-pub async fn with_token<T>(
+pub async fn with_token<T, F>(
     tokens: &dyn TokenSource,
     key: &ConnectionKey,
-    mut call: impl AsyncFnMut(Secret<String>) -> Result<T, ApiError> + Send,
-) -> Result<T, WithTokenError> {
+    mut call: impl FnMut(Secret<String>) -> F + Send,
+) -> Result<T, WithTokenError>
+where
+    F: Future<Output = Result<T, ApiError>> + Send,
+{
     let bearer = tokens.bearer(key.clone()).await?;
     let first = call(bearer.danger_token()).await;
     let used = bearer.generation();

@@ -126,7 +126,7 @@ mod tests {
     };
 
     fn envelopes() -> Envelopes {
-        let key = Secret::from("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned());
+        let key = Secret::new([7; 32]);
         let keys = KeyRing::new("k1", vec![Key::new("k1", &key).unwrap()]).unwrap();
         Envelopes::new(Arc::new(keys), Arc::new(SeededRandom::new(1)))
     }

@@ -2,8 +2,13 @@
 //!
 //! | module | what it decides |
 //! |---|---|
+//! | [`intake`] | whether a request is a genuine event, and when it is acknowledged |
+//! | `routing` | whose an event is |
+//! | `route` | the unguessable paths, and what they lead to |
+//! | [`subscription`] | that each connection has a subscription of its own, and that it lives |
 //! | [`delivery`] | when and where an event is handed to the app, and what counts as handed over |
 //! | [`own_events`] | what Daypass itself tells the app |
+//! | [`upkeep`] | what is forgotten, and when |
 //!
 //! 1. An event is acknowledged when it is durable, never before; what follows cannot delay that.
 //! 2. What is not proven genuine is refused: without a key there is no proof.
@@ -11,15 +16,29 @@
 
 use std::time::Duration;
 
-use crate::{base::secret::ReloadableSecret, store};
+use crate::{
+    base::{
+        ids::{ConnectionKey, ProviderName},
+        secret::ReloadableSecret,
+    },
+    provider::Event,
+    store,
+};
 
 pub mod delivery;
 mod envelope;
+pub mod intake;
 pub mod own_events;
+mod route;
+mod routing;
 mod standard;
+pub mod subscription;
+pub mod upkeep;
 
 pub use delivery::{Delivered, Destination, InvalidDestination};
-pub use own_events::OwnEvent;
+pub use intake::{Intake, Verdict};
+pub use own_events::{OwnEvent, Teller};
+pub use subscription::Subscriptions;
 
 /// `[app]` and `[webhooks]`.
 #[derive(Clone)]
@@ -43,6 +62,15 @@ pub struct Config {
     pub dedupe_for: Duration,
     /// How long dead letters and events that are nobody's are kept. Default 30 days.
     pub keep_for: Duration,
+}
+
+/// Hears what intake does. Calls must return at once.
+pub trait Witness: Send + Sync + 'static {
+    /// A webhook came, and this became of it.
+    fn judged(&self, provider: &ProviderName, verdict: Verdict);
+
+    /// A new event was kept for these users: what it is about can be read now.
+    fn took(&self, recipients: &[ConnectionKey], event: &Event);
 }
 
 /// Why this room did not do what it was asked.
