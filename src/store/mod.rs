@@ -29,6 +29,7 @@ mod accounts;
 mod config;
 mod deliveries;
 mod expiring;
+mod job_states;
 mod jobs;
 mod meetings;
 pub mod postgres;
@@ -44,6 +45,7 @@ pub use deliveries::{
     Settled, Tally,
 };
 pub use expiring::{Digest, Expiring, Purpose};
+pub use job_states::JobStates;
 pub use jobs::{Existing, Job, JobKind, Jobs};
 pub use meetings::{MeetingCursor, MeetingFilter, Meetings, StoredMeeting, Upserted};
 pub use record::{

@@ -43,6 +43,7 @@ pub use config::Config;
 pub use disk::{Directory, Disk, SharedDisk};
 pub use grant::{Grant, GrantTokens};
 pub use observer::{Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
+pub use renewal::account_of;
 pub use tokens::{Health, Parts, Revocation, StartError, Tokens};
 
 /// A token that may be sent: prepared once per generation, shared by all requests that use it.

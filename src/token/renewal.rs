@@ -261,7 +261,7 @@ impl Renewal<'_> {
     }
 
     fn can_force(&self, connection: &Connection) -> bool {
-        self.provider.can_force(&account(connection))
+        self.provider.can_force(&account_of(connection))
     }
 
     /// Records the intent; `false` if the lease or the generation is no longer what it was.
@@ -310,7 +310,7 @@ impl Renewal<'_> {
         connection: &Connection,
         redemption: Redemption,
     ) -> Result<Result<Minted, CallError>, Error> {
-        let account = account(connection);
+        let account = account_of(connection);
         let refresh = match &connection.tokens {
             Some(tokens) => self.engine.vault.open_refresh(&connection.key, tokens),
             None => Ok(None),
@@ -353,7 +353,7 @@ impl Renewal<'_> {
         minted: Minted,
     ) -> Outcome {
         self.engine.misconfigured.clear(self.provider.name());
-        let default_lifetime = self.provider.default_lifetime(&account(connection));
+        let default_lifetime = self.provider.default_lifetime(&account_of(connection));
         let tokens = self
             .engine
             .vault
@@ -567,7 +567,7 @@ enum Attempted {
 }
 
 /// Who the connection is at its provider.
-pub(super) fn account(connection: &Connection) -> Account {
+pub fn account_of(connection: &Connection) -> Account {
     Account {
         external_id: connection.external_id.clone(),
         organization: connection.organization.clone(),

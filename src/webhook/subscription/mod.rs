@@ -11,33 +11,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::timeout;
 use url::Url;
 
 use super::route::{LINGERS, Route, Routes, Target};
 use crate::{
-    base::{
-        backoff::Backoff,
-        clock::{SharedClock, Timestamp},
-        ids::{ConnectionId, ConnectionKey, OwnerId},
-        lifecycle::Lifecycle,
-        random::SharedRandom,
-    },
-    provider::{
-        Account, ApiError, Coverage, Denial, Health, SharedProvider, Subscribed, Wanted, Webhooks,
-    },
-    store::{
-        self, Connection, Everything, Existing, Job, JobKind, Status,
-        seal::{Aad, Field, KeyRing, Sealed},
-    },
-    token::{TokenSource, WithTokenError, with_token},
+    base::{clock::SharedClock, ids::ConnectionKey, lifecycle::Lifecycle, random::SharedRandom},
+    provider::{SharedProvider, Webhooks},
+    store::{self, Everything, Existing, JobKind, JobStates, seal::KeyRing},
+    token::{TokenSource, with_token},
 };
 
 mod state;
 mod watch;
 
-use state::{Keeper, Standing, State};
+use state::State;
 pub use state::{View, ViewStatus};
 
 /// What subscriptions are made of.
@@ -72,7 +60,7 @@ struct Inner {
     store: Arc<dyn Everything>,
     tokens: Arc<dyn TokenSource>,
     routes: Routes,
-    keeper: Keeper,
+    states: JobStates<State>,
     clock: SharedClock,
     random: SharedRandom,
     lifecycle: Lifecycle,
@@ -97,7 +85,7 @@ impl Subscriptions {
             store: parts.store,
             tokens: parts.tokens,
             routes,
-            keeper: Keeper::new(parts.keys, Arc::clone(&parts.random)),
+            states: JobStates::new(JobKind::Subscription, parts.keys, Arc::clone(&parts.random)),
             clock: parts.clock,
             random: parts.random,
             lifecycle: parts.lifecycle,
@@ -129,7 +117,7 @@ impl Subscriptions {
         };
         // Nobody else may work on it from here on.
         self.0.store.cancel(JobKind::Subscription, key).await?;
-        let Some(state) = self.0.keeper.open(key, job.state.as_ref())? else {
+        let Some(state) = self.0.states.open(key, job.state.as_ref())? else {
             return Ok(());
         };
         self.0.let_linger(key, &state).await?;
@@ -137,7 +125,7 @@ impl Subscriptions {
             let deleting = with_token(&*self.0.tokens, key, |token| async move {
                 webhooks.unsubscribe(&token, id).await
             });
-            match tokio::time::timeout(PATIENCE, deleting).await {
+            match timeout(PATIENCE, deleting).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(
                     provider = %key.provider, user = %key.user,
@@ -159,7 +147,7 @@ impl Subscriptions {
         let Some(job) = self.0.store.job(JobKind::Subscription, key).await? else {
             return Ok(None);
         };
-        let state = self.0.keeper.open(key, job.state.as_ref())?;
+        let state = self.0.states.open(key, job.state.as_ref())?;
         Ok(Some(View::of(state.as_ref())))
     }
 

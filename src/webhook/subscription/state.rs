@@ -1,16 +1,15 @@
 //! How far a subscription is: what its job keeps, sealed, and what others may see of it.
 
-use super::{
-    Aad, Account, Arc, ConnectionId, ConnectionKey, Coverage, Denial, Deserialize, Field, Health,
-    KeyRing, Route, Sealed, Serialize, SharedRandom, Target, Timestamp, store,
-};
+use serde::{Deserialize, Serialize};
 
-/// Opens and seals states.
-#[derive(Clone)]
-pub(super) struct Keeper {
-    keys: Arc<KeyRing>,
-    random: SharedRandom,
-}
+use super::{Route, Target};
+use crate::{
+    base::{
+        clock::Timestamp,
+        ids::{ConnectionId, ConnectionKey},
+    },
+    provider::{Account, Coverage, Denial, Health},
+};
 
 /// What is kept of a subscription.
 #[derive(Clone, Serialize, Deserialize)]
@@ -77,41 +76,6 @@ pub enum ViewStatus {
     Unavailable,
     /// It could not be made so far.
     Failed,
-}
-
-// === impl Keeper ===
-
-impl Keeper {
-    pub(super) const fn new(keys: Arc<KeyRing>, random: SharedRandom) -> Self {
-        Self { keys, random }
-    }
-
-    pub(super) fn seal(&self, key: &ConnectionKey, state: &State) -> Sealed {
-        let text = zeroize::Zeroizing::new(serde_json::to_vec(state).unwrap_or_default());
-        self.keys
-            .seal_bytes(&*self.random, &Aad::new(key, Field::Job), &text)
-    }
-
-    pub(super) fn open(
-        &self,
-        key: &ConnectionKey,
-        sealed: Option<&Sealed>,
-    ) -> Result<Option<State>, store::Error> {
-        let Some(sealed) = sealed else {
-            return Ok(None);
-        };
-        let inconsistent = |what: String| store::Error::Inconsistent {
-            row: format!("the subscription of {key}"),
-            what,
-        };
-        let text = self
-            .keys
-            .open_bytes(&Aad::new(key, Field::Job), sealed)
-            .map_err(|error| inconsistent(error.to_string()))?;
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|error| inconsistent(error.to_string()))
-    }
 }
 
 // === impl State ===

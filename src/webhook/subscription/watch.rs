@@ -1,9 +1,21 @@
 //! The watch: takes subscriptions that are due, one step each.
 
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
 use super::{
-    Account, ApiError, Arc, Backoff, Connection, ConnectionKey, Duration, Inner, Job, JobKind,
-    OwnerId, Route, Standing, State, Status, Subscribed, Wanted, Webhooks, WithTokenError, sleep,
-    store, with_token,
+    Inner, Route,
+    state::{Standing, State},
+};
+use crate::{
+    base::{
+        backoff::Backoff,
+        ids::{ConnectionKey, OwnerId},
+    },
+    provider::{ApiError, Subscribed, Wanted, Webhooks},
+    store::{self, Connection, Job, JobKind, Status},
+    token::{WithTokenError, account_of, with_token},
 };
 
 /// How often due subscriptions are looked for.
@@ -73,7 +85,7 @@ async fn step(inner: &Arc<Inner>, owner: OwnerId, job: Job) {
 impl Inner {
     async fn step(&self, owner: OwnerId, job: Job) -> Result<(), store::Error> {
         let key = job.key;
-        let state = self.keeper.open(&key, job.state.as_ref())?;
+        let state = self.states.open(&key, job.state.as_ref())?;
         let Some(webhooks) = self.webhooks(&key) else {
             return self.rest(&key, owner, state.as_ref(), None).await;
         };
@@ -114,11 +126,11 @@ impl Inner {
             self.let_linger(key, &former).await?;
         }
         let route = Route::random(&*self.random);
-        let (account, coverage) = (account(connection), webhooks.coverage());
+        let (account, coverage) = (account_of(connection), webhooks.coverage());
         let state = State::new(route, connection.id, &account, coverage, self.clock.now());
         let path = state.route.path.danger_expose();
         self.routes.put(path, &state.target(key), None).await?;
-        let sealed = self.keeper.seal(key, &state);
+        let sealed = self.states.seal(key, &state);
         let kept = self
             .store
             .progress(JobKind::Subscription, key, owner, Some(sealed), CLAIM)
@@ -217,7 +229,7 @@ impl Inner {
         state: Option<&State>,
         next: Option<Duration>,
     ) -> Result<(), store::Error> {
-        let sealed = state.map(|state| self.keeper.seal(key, state));
+        let sealed = state.map(|state| self.states.seal(key, state));
         // Losing the claim means that another goes on from what was last written.
         let _kept = self
             .store
@@ -230,13 +242,5 @@ impl Inner {
 /// Whether the subscription was made for this connection as it is: another account, or one that was
 /// disconnected meanwhile, gets a route of its own.
 fn is_for(state: &State, connection: &Connection) -> bool {
-    state.connection == connection.id && state.account().key() == account(connection).key()
-}
-
-fn account(connection: &Connection) -> Account {
-    Account {
-        external_id: connection.external_id.clone(),
-        organization: connection.organization.clone(),
-        managed_user_id: connection.managed_user_id,
-    }
+    state.connection == connection.id && state.account().key() == account_of(connection).key()
 }
