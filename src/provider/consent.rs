@@ -163,6 +163,40 @@ pub struct Identity {
     pub username: Option<String>,
 }
 
+/// What is missing of `asked` and of what Daypass itself `needs`, each scope once. `covers` says whether
+/// a granted scope includes another one.
+pub(super) fn lacking(
+    granted: Option<&str>,
+    asked: &str,
+    needs: &[(&'static str, Purpose)],
+    covers: impl Fn(&str, &str) -> bool,
+) -> Vec<Lack> {
+    let Some(granted) = granted.filter(|granted| !granted.trim().is_empty()) else {
+        return Vec::new();
+    };
+    let has = |wanted: &str| scopes(granted).any(|one| covers(one, wanted));
+    let needed = needs.iter().map(|(scope, purpose)| Lack {
+        scope: Cow::Borrowed(scope),
+        purpose: *purpose,
+    });
+    let needed: Vec<_> = needed.filter(|lack| !has(&lack.scope)).collect();
+    let known = |scope: &str| needed.iter().any(|lack| lack.scope == scope);
+    let mut for_app: Vec<_> = scopes(asked)
+        .filter(|scope| !has(scope) && !known(scope))
+        .map(|scope| Lack {
+            scope: Cow::Owned(scope.to_owned()),
+            purpose: Purpose::App,
+        })
+        .collect();
+    for_app.dedup();
+    needed.into_iter().chain(for_app).collect()
+}
+
+/// The scopes of a list that is separated by spaces (RFC 6749 §3.3) or, as at Cal.com, by commas.
+pub(super) fn scopes(list: &str) -> impl Iterator<Item = &str> {
+    list.split([' ', ',']).filter(|scope| !scope.is_empty())
+}
+
 // === impl Ask ===
 
 impl fmt::Debug for Ask<'_> {

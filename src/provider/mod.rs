@@ -29,6 +29,7 @@ pub mod calendly;
 mod call;
 mod consent;
 mod event;
+mod field;
 mod managed;
 mod meeting;
 mod minted;
@@ -267,6 +268,12 @@ pub enum Unclear {
     /// 200 with something that holds no token.
     #[error("a success without a token in it")]
     NoToken,
+    /// A success of the API that is not what was asked for.
+    #[error("a success that cannot be read")]
+    Unreadable,
+    /// A refusal that is not the provider's own: a page of something before it.
+    #[error("status {0}, from something before the provider")]
+    Foreign(StatusCode),
 }
 
 // === impl Kind ===

@@ -30,6 +30,36 @@ const CLIENT_REASONS: [&str; 4] = [
     "client_rejected",
 ];
 
+/// What Cal.com says in the description of a refused code (Cal.com, OAuth2 controller): the code's own
+/// fault.
+const CODE_REASONS: [&str; 2] = ["code_invalid_or_expired", "pkce_verification_failed"];
+
+/// The same, where the code is good and the request is not: a fault of the configuration.
+const REQUEST_REASONS: [&str; 2] = ["redirect_uri_mismatch", "client_id_mismatch"];
+
+/// What an answer that is no success says of a code. As [`oauth`], but of `invalid_grant` the reason is
+/// kept where the provider tells it: a redirect URI that does not fit is not the user's fault.
+pub(super) fn code(provider: &ProviderName, answer: &Answer) -> CallError {
+    let error = oauth(provider, answer);
+    if !matches!(error, CallError::GrantRefused { .. }) {
+        return error;
+    }
+    let body = answer.json();
+    let description = body.as_ref().and_then(|body| {
+        let description = body.get("error_description")?;
+        description.as_str()
+    });
+    let among = |list: &[&'static str]| {
+        let known = |code: &&&'static str| Some(**code) == description;
+        list.iter().find(known).copied()
+    };
+    match (among(&CODE_REASONS), among(&REQUEST_REASONS)) {
+        (Some(reason), _) => grant(provider, reason),
+        (None, Some(reason)) => client(provider, reason),
+        (None, None) => error,
+    }
+}
+
 /// What an answer that is no success says of grant and client.
 pub(super) fn oauth(provider: &ProviderName, answer: &Answer) -> CallError {
     let refusing = [

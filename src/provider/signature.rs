@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use hmac::{Hmac, KeyInit, Mac};
+use http::{HeaderMap, HeaderName};
+use sha2::Sha256;
 use thiserror::Error;
 
 use crate::base::{clock::Timestamp, secret::Secret};
@@ -69,4 +71,71 @@ pub enum Forged {
         /// How far ahead.
         by: Duration,
     },
+}
+
+/// The bytes of an HMAC-SHA256.
+pub(super) type Digest = [u8; 32];
+
+/// The one value of `name`.
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Forged> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Err(Forged::Unsigned),
+        (Some(_), Some(_)) => Err(Forged::Repeated),
+        (Some(value), None) => value.to_str().map_err(|_not_text| Forged::Malformed),
+    }
+}
+
+/// 64 digits, in either case.
+pub(super) fn digest(text: &str) -> Option<Digest> {
+    let mut digest = Digest::default();
+    hex::decode_to_slice(text, &mut digest).ok()?;
+    Some(digest)
+}
+
+/// Which of `keys` made any of `signatures` over `parts` in a row.
+pub(super) fn signer(
+    keys: &[&Secret<String>],
+    parts: &[&[u8]],
+    signatures: &[Digest],
+) -> Result<Genuine, Forged> {
+    let keys = keys.iter().map(|key| key.danger_expose().as_bytes());
+    let mut usable = keys
+        .enumerate()
+        // An empty key is one that everybody has.
+        .filter(|(_, key)| !key.is_empty())
+        .peekable();
+    if usable.peek().is_none() {
+        return Err(Forged::NoKey);
+    }
+    usable
+        .find(|(_, key)| {
+            Hmac::<Sha256>::new_from_slice(key).is_ok_and(|mut mac| {
+                for part in parts {
+                    mac.update(part);
+                }
+                signatures
+                    .iter()
+                    .any(|signature| mac.clone().verify_slice(signature).is_ok())
+            })
+        })
+        .map(|(key, _)| Genuine { key })
+        .ok_or(Forged::Wrong)
+}
+
+/// Whether `signed` is within `tolerance` of `now`, bounds included.
+pub(super) fn in_time(
+    signed: Timestamp,
+    now: Timestamp,
+    tolerance: Duration,
+) -> Result<(), Forged> {
+    let ago = now.saturating_since(signed);
+    let ahead = signed.saturating_since(now);
+    if ago > tolerance {
+        Err(Forged::TooOld { by: ago })
+    } else if ahead > tolerance {
+        Err(Forged::FromTheFuture { by: ahead })
+    } else {
+        Ok(())
+    }
 }

@@ -10,11 +10,23 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{
+    HeaderMap, Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
+use serde_json::Value;
 use thiserror::Error;
+use url::Url;
 
-use super::Unclear;
-use crate::base::ids::ProviderName;
+use super::{ApiBase, Calls, Judgement, Provider, Unclear, Verdict, call, wait};
+use crate::base::{ids::ProviderName, secret::Secret};
+
+/// The longest lists hold a few KiB for each of 100 meetings; what is longer than this, in bytes, is
+/// something else.
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// UUIDs have 36 characters, the longest ids known are booking uids of 22.
+const MAX_ID_BYTES: usize = 128;
 
 /// Why a call of the API did not do what it should. Messages carry nothing of the answer's body.
 #[derive(Debug, Error)]
@@ -118,6 +130,227 @@ pub struct Headroom {
     pub resets_in: Option<Duration>,
 }
 
+/// A call to make.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    method: &'static Method,
+    path: &'a [&'a str],
+    query: &'a [(&'a str, &'a str)],
+    body: Option<&'a Value>,
+    header: Option<(&'static str, &'a str)>,
+}
+
+/// A success.
+pub(super) struct Reply {
+    /// What it holds; null if it is empty. May hold personal data.
+    pub body: Value,
+    /// How many calls are left.
+    pub headroom: Headroom,
+}
+
+/// What a provider says in its own words about a token that may not do something.
+pub(super) trait Dialect: Provider {
+    /// Reads a refusal that is not about the token itself.
+    fn denial(&self, body: &Value) -> Denial;
+}
+
+// === impl Question ===
+
+impl<'a> Question<'a> {
+    const fn new(method: &'static Method, path: &'a [&'a str]) -> Self {
+        Self {
+            method,
+            path,
+            query: &[],
+            body: None,
+            header: None,
+        }
+    }
+
+    /// Reads the resource of these path segments.
+    pub(super) const fn get(path: &'a [&'a str]) -> Self {
+        Self::new(&Method::GET, path)
+    }
+
+    /// Deletes it.
+    pub(super) const fn delete(path: &'a [&'a str]) -> Self {
+        Self::new(&Method::DELETE, path)
+    }
+
+    /// Adds `body` to it.
+    pub(super) const fn post(path: &'a [&'a str], body: &'a Value) -> Self {
+        Self {
+            body: Some(body),
+            ..Self::new(&Method::POST, path)
+        }
+    }
+
+    /// Changes of it what `body` names.
+    pub(super) const fn patch(path: &'a [&'a str], body: &'a Value) -> Self {
+        Self {
+            body: Some(body),
+            ..Self::new(&Method::PATCH, path)
+        }
+    }
+
+    /// With these parameters.
+    pub(super) const fn with_query(self, query: &'a [(&'a str, &'a str)]) -> Self {
+        Self { query, ..self }
+    }
+
+    /// With this header.
+    pub(super) const fn with_header(self, name: &'static str, value: &'a str) -> Self {
+        Self {
+            header: Some((name, value)),
+            ..self
+        }
+    }
+
+    fn url(&self, base: &ApiBase) -> Option<Url> {
+        let mut url = base.resource(self.path.iter().copied())?;
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(self.query);
+        }
+        Some(url)
+    }
+}
+
+// === impl Calls ===
+
+impl Calls {
+    /// Makes a call of the API with a user's token, once.
+    pub(super) async fn ask(
+        &self,
+        dialect: &dyn Dialect,
+        question: Question<'_>,
+        token: &Secret<String>,
+    ) -> Result<Reply, ApiError> {
+        let provider = dialect.name();
+        let Ok(bearer) = token.to_bearer_header() else {
+            return Err(impossible(provider, "a token that fits into a header"));
+        };
+        let url = question.url(dialect.api_base());
+        let url = url.ok_or_else(|| impossible(provider, "a usable api_base"))?;
+        let mut request = self.api(question.method.clone(), url);
+        if let Some((name, value)) = question.header {
+            request = request.header(name, value);
+        }
+        if let Some(body) = question.body {
+            request = request.json(body);
+        }
+        let failed = |error| transport(provider, error);
+        let response = request.header(AUTHORIZATION, bearer).send().await;
+        let response = response.map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let at = self.answered_at(&headers);
+        if status.is_server_error() {
+            return Err(unclear(provider, Unclear::ServerError(status)));
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(ApiError::RateLimited {
+                provider: provider.clone(),
+                retry_after: wait::retry_after(&headers, at),
+            });
+        }
+        let bytes = call::read(response, MAX_BODY_BYTES).await.map_err(failed)?;
+        if !status.is_success() {
+            return Err(refused(dialect, status, &headers, &bytes));
+        }
+        let body = match serde_json::from_slice(&bytes) {
+            Ok(body) => body,
+            Err(_) if status == StatusCode::NO_CONTENT => Value::Null,
+            Err(_) => return Err(unclear(provider, Unclear::Unreadable)),
+        };
+        Ok(Reply {
+            body,
+            headroom: wait::headroom(&headers, at),
+        })
+    }
+}
+
+/// What an answer that is no success means.
+fn refused(
+    dialect: &dyn Dialect,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> ApiError {
+    let provider = dialect.name().clone();
+    let verdict = match dialect.judge(status, headers) {
+        Judgement::Refused => Verdict::Refused,
+        Judgement::Passed => Verdict::Passed,
+        Judgement::ReadBody { .. } => dialect.judge_body(status, body),
+    };
+    match verdict {
+        Verdict::Refused => return ApiError::TokenRefused { provider },
+        Verdict::AccountGone => return ApiError::AccountGone { provider },
+        Verdict::Passed => {}
+    }
+    let json = is_json(headers)
+        .then(|| serde_json::from_slice::<Value>(body).ok())
+        .flatten();
+    match (status, json) {
+        // A page of the edge, or a redirect by it, says nothing about what exists or is allowed.
+        (_, None) => unclear(&provider, Unclear::Foreign(status)),
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(body)) => ApiError::Forbidden {
+            denial: dialect.denial(&body),
+            provider,
+        },
+        (StatusCode::NOT_FOUND, Some(_)) => ApiError::NotFound { provider },
+        (status, Some(_)) => ApiError::Rejected { provider, status },
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    kind.is_some_and(|kind| kind.to_ascii_lowercase().contains("json"))
+}
+
+fn transport(provider: &ProviderName, error: reqwest::Error) -> ApiError {
+    // The address may name a person.
+    let source = error.without_url();
+    let provider = provider.clone();
+    if source.is_connect() || source.is_builder() {
+        return ApiError::NotSent { provider, source };
+    }
+    let what = if source.is_timeout() {
+        Unclear::TimedOut
+    } else {
+        Unclear::Broken
+    };
+    ApiError::Unclear {
+        provider,
+        what,
+        source: Some(source),
+    }
+}
+
+/// An answer that says nothing clear, from a transport that worked.
+pub(super) fn unclear(provider: &ProviderName, what: Unclear) -> ApiError {
+    ApiError::Unclear {
+        provider: provider.clone(),
+        what,
+        source: None,
+    }
+}
+
+/// A call that cannot be made.
+pub(super) fn impossible(provider: &ProviderName, what: &'static str) -> ApiError {
+    ApiError::Impossible {
+        provider: provider.clone(),
+        what,
+    }
+}
+
+/// An id of the provider's as a path segment: the last one, if it is a URI. `None` if it could be
+/// anything but an id.
+pub(super) fn segment(id: &str) -> Option<&str> {
+    let last = id.trim_end_matches('/').rsplit('/').next()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let fits = (1..=MAX_ID_BYTES).contains(&last.len());
+    (fits && last.bytes().all(plain)).then_some(last)
+}
+
 // === impl ApiError ===
 
 impl ApiError {
@@ -129,3 +362,6 @@ impl ApiError {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

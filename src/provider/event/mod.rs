@@ -82,9 +82,9 @@ pub enum Addressees {
     Nobody,
 }
 
-/// A body that is no JSON object.
+/// A body that is no JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the body is no JSON object")]
+#[error("the body is no JSON")]
 pub struct NotJson;
 
 // === impl Event ===
@@ -192,3 +192,6 @@ impl fmt::Debug for EventKey {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests;

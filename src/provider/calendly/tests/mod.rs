@@ -7,6 +7,10 @@ use crate::provider::scripted::{
     Play, Scripted, Seen, answer, calls, fields, json, name, outcome, printed, secret, setting,
 };
 
+mod consent;
+mod event;
+mod signature;
+
 fn config(server: &Scripted) -> Config {
     Config {
         name: name("calendly"),
