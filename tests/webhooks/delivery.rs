@@ -123,7 +123,7 @@ async fn the_events_of_a_user_come_in_order_whatever_fails() {
     );
     world.clock.advance(HOUR);
     world.until(1, DeliveryStatus::Delivered, &worker).await;
-    app.wait_for(3).await;
+    world.until_nth_tried(1, 1, &worker).await;
     world.clock.advance(HOUR);
     world.until(5, DeliveryStatus::Delivered, &worker).await;
     assert_eq!(numbers(&app.taken(), "u_1"), [1, 1, 2, 2, 3, 4, 5]);

@@ -8,4 +8,6 @@ mod app;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod intake;
+#[cfg(test)]
 mod world;

@@ -130,10 +130,20 @@ impl World {
 
     /// Waits until the first delivery was tried `attempts` times.
     pub(crate) async fn until_tried(&self, attempts: u32, worker: &Worker) -> Delivery {
+        self.until_nth_tried(0, attempts, worker).await
+    }
+
+    /// Waits until the `nth` delivery, from 0, was tried `attempts` times, and failed.
+    pub(crate) async fn until_nth_tried(
+        &self,
+        nth: usize,
+        attempts: u32,
+        worker: &Worker,
+    ) -> Delivery {
         let looking = async {
             loop {
                 let found = self.deliveries().await;
-                if let Some(first) = found.first().filter(|first| first.attempts >= attempts) {
+                if let Some(first) = found.get(nth).filter(|first| first.attempts >= attempts) {
                     return first.clone();
                 }
                 worker.bell.notify_one();
@@ -147,7 +157,7 @@ impl World {
     }
 }
 
-fn config(webhook_url: &str) -> Config {
+pub(crate) fn config(webhook_url: &str) -> Config {
     Config {
         destination: Some(Destination::parse(webhook_url, 4).unwrap()),
         signing_secret: Some(ReloadableSecret::new(Secret::from(SECRET.to_owned()))),
