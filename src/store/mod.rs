@@ -30,6 +30,7 @@ mod config;
 mod deliveries;
 mod duty;
 mod expiring;
+mod job_states;
 mod jobs;
 mod meetings;
 pub mod postgres;
@@ -46,6 +47,7 @@ pub use deliveries::{
 };
 pub use duty::{Duty, DutyKind, Post, Turn};
 pub use expiring::{Digest, Expiring, Purpose};
+pub use job_states::JobStates;
 pub use jobs::{Existing, Job, JobKind, Jobs};
 pub use meetings::{MeetingCursor, MeetingFilter, Meetings, StoredMeeting, Upserted};
 pub use record::{
@@ -331,7 +333,7 @@ pub enum Error {
         known: u32,
     },
     /// A row contradicts itself.
-    #[error("the stored connection {row} is inconsistent: {what}")]
+    #[error("the stored row of {row} is inconsistent: {what}")]
     Inconsistent {
         /// Whose row.
         row: String,

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod cache;
+mod calling;
 mod config;
 mod disk;
 mod engine;
@@ -37,10 +38,12 @@ mod tokens;
 mod vault;
 
 pub use crate::store::ReauthReason;
+pub use calling::{WithTokenError, with_token};
 pub use config::Config;
 pub use disk::{Directory, Disk, SharedDisk};
 pub use grant::{Grant, GrantTokens};
 pub use observer::{Issued, Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
+pub use renewal::account_of;
 pub use tokens::{Health, Parts, Revocation, StartError, Tokens};
 
 /// A token that may be sent: prepared once per generation, shared by all requests that use it.

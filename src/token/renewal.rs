@@ -277,7 +277,7 @@ impl Renewal<'_> {
     }
 
     fn can_force(&self, connection: &Connection) -> bool {
-        self.provider.can_force(&account(connection))
+        self.provider.can_force(&account_of(connection))
     }
 
     /// Records the intent; `false` if the lease or the generation is no longer what it was.
@@ -326,7 +326,7 @@ impl Renewal<'_> {
         connection: &Connection,
         redemption: Redemption,
     ) -> Result<Result<Minted, CallError>, Error> {
-        let account = account(connection);
+        let account = account_of(connection);
         let refresh = match &connection.tokens {
             Some(tokens) => self.engine.vault.open_refresh(&connection.key, tokens),
             None => Ok(None),
@@ -369,7 +369,7 @@ impl Renewal<'_> {
         minted: Minted,
     ) -> Outcome {
         self.engine.misconfigured.clear(self.provider.name());
-        let default_lifetime = self.provider.default_lifetime(&account(connection));
+        let default_lifetime = self.provider.default_lifetime(&account_of(connection));
         let tokens = self
             .engine
             .vault
@@ -392,7 +392,7 @@ impl Renewal<'_> {
             Ok(Committed::Superseded(newer)) => {
                 // Nobody will use what was minted for a connection that was made anew meanwhile, or
                 // for an account that the user has left.
-                let other = account(&newer).is_other_than(&account(connection));
+                let other = account_of(&newer).is_other_than(&account_of(connection));
                 if newer.id != connection.id || other {
                     self.revoke(&minted).await;
                 }
@@ -424,7 +424,7 @@ impl Renewal<'_> {
         let generation = connection.generation.next();
         self.engine.tell_issued(
             &connection.key,
-            &account(connection),
+            &account_of(connection),
             generation,
             &minted.access,
         );
@@ -612,7 +612,7 @@ enum Attempted {
 }
 
 /// Who the connection is at its provider.
-pub(super) fn account(connection: &Connection) -> Account {
+pub fn account_of(connection: &Connection) -> Account {
     Account {
         external_id: connection.external_id.clone(),
         organization: connection.organization.clone(),
