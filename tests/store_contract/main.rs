@@ -11,13 +11,10 @@
 )]
 
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod accepting;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod accounts;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod adopting;
 #[cfg(test)]
 mod attempts;
@@ -26,29 +23,24 @@ mod bench;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod deliveries;
 #[cfg(test)]
 mod duties;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod expiring;
 #[cfg(test)]
 mod fences;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod jobs;
 #[cfg(test)]
 mod leases;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod lines;
 #[cfg(test)]
 mod lists;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod meetings;
 #[cfg(test)]
 #[path = "../renewing/memory_store.rs"]
@@ -63,7 +55,6 @@ mod redis_bench;
 #[expect(dead_code, reason = "other tests do more to their servers")]
 mod redis_servers;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod replaying;
 #[cfg(test)]
 mod saving;
@@ -286,7 +277,7 @@ macro_rules! contract {
 }
 
 #[cfg(test)]
-contract!(connections: sqlite, crate::bench::sqlite);
+contract!(everything: sqlite, crate::bench::sqlite);
 
 #[cfg(test)]
 contract!(connections: redis, crate::redis_bench::single);

@@ -33,13 +33,18 @@ use crate::base::{
     lifecycle::Lifecycle,
 };
 
+mod accounts;
+mod deliveries;
 mod desk;
 mod duties;
+mod expiring;
 mod failure;
 mod file;
 mod grants;
+mod jobs;
 mod leases;
 mod listing;
+mod meetings;
 mod reader;
 mod rows;
 mod schema;
@@ -51,6 +56,7 @@ pub struct Sqlite {
     options: Options,
     threads: Threads,
     changed: Arc<Notify>,
+    clock: SharedClock,
 }
 
 /// How to treat the file; the defaults suit a sidecar.
@@ -98,16 +104,14 @@ impl Sqlite {
         let path: Arc<Path> = path.into().into();
         let db = file::open_writer(&path, &options)?;
         let changed = Arc::new(Notify::new());
-        let desk = Desk {
-            clock,
-            keep_changes: options.keep_changes,
-        };
+        let desk = Desk::new(Arc::clone(&clock), options.keep_changes);
         let threads = Threads::start(db, desk, &path, &options, &changed)?;
         Ok(Self {
             path,
             options,
             threads,
             changed,
+            clock,
         })
     }
 

@@ -34,6 +34,10 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0002_duties.sql"),
         min_reader: 1,
     },
+    Migration {
+        sql: include_str!("migrations/0003_events.sql"),
+        min_reader: 1,
+    },
 ];
 
 /// Files of before this table were at version 1, as their `user_version` says.
@@ -46,9 +50,12 @@ const VERSIONS: &str = "\
 /// Brings the file up to date, or says why not.
 pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
     let failed = |error: rusqlite::Error| Failure::from(error).into_error(path);
-    if pending(db, path)?.is_empty() {
+    // One snapshot: between two questions another process could migrate.
+    let look = db.unchecked_transaction().map_err(failed)?;
+    if pending(&look, path)?.is_empty() {
         return Ok(());
     }
+    drop(look);
     let tx = db
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
