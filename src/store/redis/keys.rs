@@ -10,9 +10,11 @@
 //! {daypass:6r}:ok  :reauth           zset    names in order, by health
 //! {daypass:6r}:census                hash    how many, by provider and health
 //! {daypass:6r}:age:calendly  :end:…  zset    what can be renewed, by age and by end
+//! {daypass:6r}:of:calendly           hash    users by account
+//! {daypass:6r}:anon:calendly         zset    names of those whose account is not known
 //! {daypass:6r}:out                   hash    changes that are not in the log yet (cluster only)
 //! {daypass:log}:log                  stream  changes, the newest some thousand
-//! {daypass:log}:schema  :probe  :tidy
+//! {daypass:log}:schema  :probe  :tidy  :accounts  :again  :mended
 //! ```
 //!
 //! How a connection finds its bucket can never change without moving every key.
@@ -21,6 +23,9 @@ use crate::base::ids::{ConnectionKey, ProviderName, UserId};
 
 /// How many buckets there are; with the schema, for good.
 pub(super) const BUCKETS: u16 = 64;
+
+/// How many keys a script is given for each connection.
+const PER_ROW: usize = 8;
 
 /// Slots of a cluster (Redis Cluster specification).
 const SLOTS: u16 = 16_384;
@@ -36,7 +41,7 @@ pub(super) struct Keys {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     /// Its row and its indices, as the scripts expect them.
-    pub(super) keys: [String; 6],
+    pub(super) keys: [String; PER_ROW],
     /// The outbox of its bucket.
     pub(super) outbox: String,
     /// Its name in the indices.
@@ -74,8 +79,7 @@ impl Keys {
     pub(super) fn place(&self, key: &ConnectionKey) -> Place {
         let (provider, user) = (&key.provider, &key.user);
         let name = name(key);
-        let index = usize::from(bucket(&name));
-        let tag = self.tags.get(index).map_or("", String::as_str);
+        let tag = self.bucket_of(&name);
         Place {
             keys: [
                 format!("{tag}:c:{provider}/{user}"),
@@ -84,10 +88,18 @@ impl Keys {
                 format!("{tag}:census"),
                 format!("{tag}:age:{provider}"),
                 format!("{tag}:end:{provider}"),
+                format!("{tag}:of:{provider}"),
+                format!("{tag}:anon:{provider}"),
             ],
             outbox: format!("{tag}:out"),
             name,
         }
+    }
+
+    /// The tag of the bucket that `name` belongs to.
+    fn bucket_of(&self, name: &str) -> &str {
+        let index = usize::from(bucket(name));
+        self.tags.get(index).map_or("", String::as_str)
     }
 }
 
@@ -192,6 +204,8 @@ mod tests {
             "census",
             "age:calendly",
             "end:calendly",
+            "of:calendly",
+            "anon:calendly",
         ];
         assert_eq!(
             place.keys,

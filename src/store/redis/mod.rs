@@ -35,6 +35,7 @@ use crate::base::{
     random::SharedRandom,
 };
 
+mod accounts;
 mod address;
 mod assurances;
 mod changes;

@@ -1,4 +1,6 @@
 //! The scripts, each sent by its digest, and loaded where the server does not know it.
+//!
+//! What several of them share is put before each: `prelude.lua` before those about connections.
 
 use std::sync::LazyLock;
 
@@ -17,7 +19,7 @@ macro_rules! script {
     };
 }
 
-/// A script that touches none.
+/// A script that shares nothing.
 macro_rules! plain {
     ($name:ident, $file:literal) => {
         #[doc = concat!("See `scripts/", $file, "`.")]
@@ -35,6 +37,11 @@ script!(BEGIN, "begin.lua");
 script!(COMMIT, "commit.lua");
 script!(FAIL, "fail.lua");
 script!(MARK, "mark.lua");
+script!(IDENTIFY, "identify.lua");
+script!(REINDEX, "reindex.lua");
+script!(REINDEX_SOME, "reindex_some.lua");
+plain!(OF_ACCOUNT, "of_account.lua");
+plain!(MEND, "mend.lua");
 plain!(DUE, "due.lua");
 plain!(TELL, "tell.lua");
 plain!(OPEN, "open.lua");
