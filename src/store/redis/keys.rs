@@ -17,9 +17,12 @@
 //! {daypass:log}:schema  :probe  :tidy  :accounts  :again  :mended
 //! ```
 //!
-//! How a connection finds its bucket can never change without moving every key.
+//! How a connection, a digest or a user finds its bucket can never change without moving every key.
 
-use crate::base::ids::{ConnectionKey, ProviderName, UserId};
+use crate::{
+    base::ids::{ConnectionKey, ProviderName, UserId},
+    store::{Digest, Purpose},
+};
 
 /// How many buckets there are; with the schema, for good.
 pub(super) const BUCKETS: u16 = 64;
@@ -94,6 +97,17 @@ impl Keys {
             outbox: format!("{tag}:out"),
             name,
         }
+    }
+
+    /// The record that `digest` finds, and where a call about it is remembered.
+    pub(super) fn record(&self, purpose: Purpose, digest: &Digest, call: &str) -> [String; 2] {
+        let digest = hex::encode(digest.0);
+        let tag = self.bucket_of(&digest);
+        let purpose = purpose.as_str();
+        [
+            format!("{tag}:x:{purpose}:{digest}"),
+            format!("{tag}:call:{call}"),
+        ]
     }
 
     /// The tag of the bucket that `name` belongs to.
@@ -214,6 +228,15 @@ mod tests {
         assert_eq!(place.outbox, "{daypass:6r}:out");
         let anna = keys.place(&key("calcom", "anna")).outbox;
         assert_eq!(anna, "{daypass:22}:out");
+    }
+
+    #[test]
+    fn what_is_kept_beside_connections_stays_where_it_was_first_put() {
+        let keys = Keys::new("daypass");
+        let [record, call] = keys.record(Purpose::Ticket, &Digest([7; 32]), "c");
+        let digest = "07".repeat(32);
+        assert_eq!(record, format!("{{daypass:1a}}:x:ticket:{digest}"));
+        assert_eq!(call, "{daypass:1a}:call:c");
     }
 
     proptest! {

@@ -48,6 +48,7 @@ mod leases;
 mod listing;
 mod opening;
 mod plug;
+mod records;
 mod rows;
 mod scripts;
 mod sentinel;

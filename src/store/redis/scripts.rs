@@ -46,3 +46,6 @@ plain!(DUE, "due.lua");
 plain!(TELL, "tell.lua");
 plain!(OPEN, "open.lua");
 plain!(REHEARSE, "rehearse.lua");
+
+plain!(PUT, "records/put.lua");
+plain!(TAKE, "records/take.lua");
