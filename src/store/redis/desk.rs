@@ -65,6 +65,16 @@ impl Desk {
         call
     }
 
+    /// Begins a call of `script` about a section (see [`Keys`]), by the arguments that all share.
+    pub(super) fn call_in<'a>(&self, script: &'a Script, section: &str) -> ScriptInvocation<'a> {
+        let mut call = script.prepare_invoke();
+        // Two that never exist: see `section.lua`.
+        call.key(format!("{section}never"));
+        call.key(format!("{section}nowhere"));
+        call.arg(self.now()).arg(self.call_id());
+        call
+    }
+
     /// The time that scripts go by, in milliseconds; empty for the server's own.
     pub(super) fn now(&self) -> String {
         match &self.time {

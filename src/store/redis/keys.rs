@@ -17,11 +17,19 @@
 //! {daypass:log}:schema  :probe  :tidy  :accounts  :again  :mended
 //! ```
 //!
+//! What is kept beside connections lies in sections, each with one hash tag: a bucket, or a slot of
+//! its own. Their scripts are given the section ([`Keys::jobs`] and so on) and find its keys.
+//!
+//! ```text
+//! {daypass:sync}:…                   jobs, each kind of them (scripts/jobs/jobs.lua)
+//! {daypass:6r}:x:ticket:81d2…        hash    a record that ends by itself, by its digest
+//! ```
+//!
 //! How a connection, a digest or a user finds its bucket can never change without moving every key.
 
 use crate::{
     base::ids::{ConnectionKey, ProviderName, UserId},
-    store::{Digest, Purpose},
+    store::{Digest, JobKind, Purpose},
 };
 
 /// How many buckets there are; with the schema, for good.
@@ -97,6 +105,11 @@ impl Keys {
             outbox: format!("{tag}:out"),
             name,
         }
+    }
+
+    /// The section of the jobs of one kind.
+    pub(super) fn jobs(&self, kind: JobKind) -> String {
+        format!("{{{}:{}}}:", self.prefix, kind.as_str())
     }
 
     /// The record that `digest` finds, and where a call about it is remembered.
@@ -233,6 +246,8 @@ mod tests {
     #[test]
     fn what_is_kept_beside_connections_stays_where_it_was_first_put() {
         let keys = Keys::new("daypass");
+        assert_eq!(keys.jobs(JobKind::Sync), "{daypass:sync}:");
+        assert_eq!(keys.jobs(JobKind::Subscription), "{daypass:subscription}:");
         let [record, call] = keys.record(Purpose::Ticket, &Digest([7; 32]), "c");
         let digest = "07".repeat(32);
         assert_eq!(record, format!("{{daypass:1a}}:x:ticket:{digest}"));

@@ -43,6 +43,7 @@ mod desk;
 mod door;
 mod failure;
 mod grants;
+mod jobs;
 mod keys;
 mod leases;
 mod listing;

@@ -1,6 +1,7 @@
 //! The scripts, each sent by its digest, and loaded where the server does not know it.
 //!
-//! What several of them share is put before each: `prelude.lua` before those about connections.
+//! What several of them share is put before each: `prelude.lua` before those about connections,
+//! `section.lua` and the section's own before those about what is kept beside them.
 
 use std::sync::LazyLock;
 
@@ -16,6 +17,26 @@ macro_rules! script {
                 include_str!(concat!("scripts/", $file))
             ))
         });
+    };
+}
+
+/// A script about a section, with what it shares with others.
+macro_rules! section {
+    ($name:ident, $file:literal, $($shared:literal),+) => {
+        #[doc = concat!("See `scripts/", $file, "`.")]
+        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(
+                include_str!("scripts/section.lua"),
+                $(include_str!(concat!("scripts/", $shared)),)+
+                include_str!(concat!("scripts/", $file))
+            ))
+        });
+    };
+}
+
+macro_rules! jobs {
+    ($name:ident, $file:literal) => {
+        section!($name, $file, "claims.lua", "jobs/jobs.lua");
     };
 }
 
@@ -49,3 +70,9 @@ plain!(REHEARSE, "rehearse.lua");
 
 plain!(PUT, "records/put.lua");
 plain!(TAKE, "records/take.lua");
+
+jobs!(SCHEDULE, "jobs/schedule.lua");
+jobs!(CLAIM_JOBS, "jobs/claim.lua");
+jobs!(PROGRESS, "jobs/progress.lua");
+jobs!(FINISH, "jobs/finish.lua");
+jobs!(CANCEL, "jobs/cancel.lua");
