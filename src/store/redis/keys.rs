@@ -18,9 +18,10 @@
 //! ```
 //!
 //! What is kept beside connections lies in sections, each with one hash tag: a bucket, or a slot of
-//! its own. Their scripts are given the section ([`Keys::jobs`] and so on) and find its keys.
+//! its own. Their scripts are given the section ([`Keys::queue`] and so on) and find its keys.
 //!
 //! ```text
+//! {daypass:q}:…                      events and deliveries, all of them (scripts/queue/queue.lua)
 //! {daypass:sync}:…                   jobs, each kind of them (scripts/jobs/jobs.lua)
 //! {daypass:6r}:x:ticket:81d2…        hash    a record that ends by itself, by its digest
 //! ```
@@ -107,9 +108,21 @@ impl Keys {
         }
     }
 
+    /// The section of events and deliveries.
+    pub(super) fn queue(&self) -> String {
+        format!("{{{}:q}}:", self.prefix)
+    }
+
     /// The section of the jobs of one kind.
     pub(super) fn jobs(&self, kind: JobKind) -> String {
         format!("{{{}:{}}}:", self.prefix, kind.as_str())
+    }
+
+    /// The sections that have a slot of their own.
+    pub(super) fn sections(&self) -> Vec<String> {
+        let kinds = [JobKind::Sync, JobKind::Subscription];
+        let jobs = kinds.into_iter().map(|kind| self.jobs(kind));
+        jobs.chain([self.queue()]).collect()
     }
 
     /// The record that `digest` finds, and where a call about it is remembered.
@@ -246,6 +259,7 @@ mod tests {
     #[test]
     fn what_is_kept_beside_connections_stays_where_it_was_first_put() {
         let keys = Keys::new("daypass");
+        assert_eq!(keys.queue(), "{daypass:q}:");
         assert_eq!(keys.jobs(JobKind::Sync), "{daypass:sync}:");
         assert_eq!(keys.jobs(JobKind::Subscription), "{daypass:subscription}:");
         let [record, call] = keys.record(Purpose::Ticket, &Digest([7; 32]), "c");

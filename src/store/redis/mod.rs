@@ -39,6 +39,7 @@ mod accounts;
 mod address;
 mod assurances;
 mod changes;
+mod deliveries;
 mod desk;
 mod door;
 mod failure;
@@ -49,6 +50,7 @@ mod leases;
 mod listing;
 mod opening;
 mod plug;
+mod portions;
 mod records;
 mod rows;
 mod scripts;
@@ -231,6 +233,8 @@ impl Store for Redis {
         let mut probes = vec![self.desk.keys.single("probe")];
         if self.desk.is_cluster() {
             probes.extend(self.desk.keys.each("probe"));
+            let sections = self.desk.keys.sections().into_iter();
+            probes.extend(sections.map(|section| format!("{section}probe")));
         }
         let written = probes.into_iter().map(async |probe| {
             let _count: u64 = self.desk.command(redis::cmd("INCR").arg(probe)).await?;

@@ -34,6 +34,12 @@ macro_rules! section {
     };
 }
 
+macro_rules! queue {
+    ($name:ident, $file:literal) => {
+        section!($name, $file, "claims.lua", "queue/queue.lua");
+    };
+}
+
 macro_rules! jobs {
     ($name:ident, $file:literal) => {
         section!($name, $file, "claims.lua", "jobs/jobs.lua");
@@ -70,6 +76,17 @@ plain!(REHEARSE, "rehearse.lua");
 
 plain!(PUT, "records/put.lua");
 plain!(TAKE, "records/take.lua");
+
+queue!(ACCEPT, "queue/accept.lua");
+queue!(CLAIM_LINES, "queue/claim.lua");
+queue!(HOLD_LINE, "queue/hold.lua");
+queue!(SETTLE, "queue/settle.lua");
+queue!(REPLAY, "queue/replay.lua");
+queue!(ADOPT, "queue/adopt.lua");
+queue!(LIST_DELIVERIES, "queue/list.lua");
+queue!(READ_DELIVERY, "queue/read.lua");
+queue!(TALLY, "queue/tally.lua");
+queue!(PRUNE_DELIVERIES, "queue/prune.lua");
 
 jobs!(SCHEDULE, "jobs/schedule.lua");
 jobs!(CLAIM_JOBS, "jobs/claim.lua");
