@@ -24,6 +24,7 @@
 //! {daypass:q}:…                      events and deliveries, all of them (scripts/queue/queue.lua)
 //! {daypass:sync}:…                   jobs, each kind of them (scripts/jobs/jobs.lua)
 //! {daypass:6r}:x:ticket:81d2…        hash    a record that ends by itself, by its digest
+//! {daypass:6r}:m:…  :ms:…  :mends    meetings, by their user (scripts/meetings/meetings.lua)
 //! ```
 //!
 //! How a connection, a digest or a user finds its bucket can never change without moving every key.
@@ -123,6 +124,16 @@ impl Keys {
         let kinds = [JobKind::Sync, JobKind::Subscription];
         let jobs = kinds.into_iter().map(|kind| self.jobs(kind));
         jobs.chain([self.queue()]).collect()
+    }
+
+    /// The section of the meetings of `user`.
+    pub(super) fn meetings(&self, user: &UserId) -> String {
+        format!("{}:", self.bucket_of(user.as_str()))
+    }
+
+    /// The sections of all meetings.
+    pub(super) fn all_meetings(&self) -> Vec<String> {
+        self.each("")
     }
 
     /// The record that `digest` finds, and where a call about it is remembered.
@@ -259,9 +270,11 @@ mod tests {
     #[test]
     fn what_is_kept_beside_connections_stays_where_it_was_first_put() {
         let keys = Keys::new("daypass");
+        let anna = UserId::parse("anna").unwrap();
         assert_eq!(keys.queue(), "{daypass:q}:");
         assert_eq!(keys.jobs(JobKind::Sync), "{daypass:sync}:");
         assert_eq!(keys.jobs(JobKind::Subscription), "{daypass:subscription}:");
+        assert_eq!(keys.meetings(&anna), "{daypass:0i}:");
         let [record, call] = keys.record(Purpose::Ticket, &Digest([7; 32]), "c");
         let digest = "07".repeat(32);
         assert_eq!(record, format!("{{daypass:1a}}:x:ticket:{digest}"));

@@ -46,6 +46,12 @@ macro_rules! jobs {
     };
 }
 
+macro_rules! meetings {
+    ($name:ident, $file:literal) => {
+        section!($name, $file, "meetings/meetings.lua");
+    };
+}
+
 /// A script that shares nothing.
 macro_rules! plain {
     ($name:ident, $file:literal) => {
@@ -93,3 +99,8 @@ jobs!(CLAIM_JOBS, "jobs/claim.lua");
 jobs!(PROGRESS, "jobs/progress.lua");
 jobs!(FINISH, "jobs/finish.lua");
 jobs!(CANCEL, "jobs/cancel.lua");
+
+meetings!(UPSERT_MEETINGS, "meetings/upsert.lua");
+meetings!(LIST_MEETINGS, "meetings/list.lua");
+meetings!(FORGET_MEETINGS, "meetings/forget.lua");
+meetings!(PRUNE_MEETINGS, "meetings/prune.lua");
