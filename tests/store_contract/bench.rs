@@ -141,7 +141,6 @@ pub(crate) fn memory() -> Bench {
 
 impl Bench<dyn Everything> {
     /// This one.
-    #[expect(dead_code, reason = "no backend keeps it yet")]
     pub(crate) fn whole(&self) -> &Self {
         self
     }

@@ -11,13 +11,10 @@
 )]
 
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod accepting;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod accounts;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod adopting;
 #[cfg(test)]
 mod attempts;
@@ -26,27 +23,22 @@ mod bench;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod deliveries;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod expiring;
 #[cfg(test)]
 mod fences;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod jobs;
 #[cfg(test)]
 mod leases;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod lines;
 #[cfg(test)]
 mod lists;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod meetings;
 #[cfg(test)]
 #[path = "../renewing/memory_store.rs"]
@@ -61,7 +53,6 @@ mod redis_bench;
 #[expect(dead_code, reason = "other tests do more to their servers")]
 mod redis_servers;
 #[cfg(test)]
-#[expect(dead_code, reason = "no backend keeps it yet")]
 mod replaying;
 #[cfg(test)]
 mod saving;
@@ -281,10 +272,10 @@ macro_rules! contract {
 contract!(connections: sqlite, crate::bench::sqlite);
 
 #[cfg(test)]
-contract!(connections: redis, crate::redis_bench::single);
+contract!(everything: redis, crate::redis_bench::single);
 
 #[cfg(test)]
-contract!(connections: redis_cluster, crate::redis_bench::cluster);
+contract!(everything: redis_cluster, crate::redis_bench::cluster);
 
 #[cfg(test)]
 contract!(connections: postgres, crate::bench::postgres);
