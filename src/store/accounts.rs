@@ -40,3 +40,9 @@ pub trait Accounts: Send + Sync + 'static {
         organization: Option<&str>,
     ) -> Result<Fenced, Error>;
 }
+
+/// The managed user that `account` is the id of, if it is one in decimal as that is written.
+pub(super) fn managed_user(account: &str) -> Option<i64> {
+    let id: i64 = account.parse().ok()?;
+    (id.to_string() == account).then_some(id)
+}

@@ -98,3 +98,16 @@ pub trait Meetings: Send + Sync + 'static {
     /// Forgets up to `limit` meetings that ended before `ended`; how many.
     async fn prune_meetings(&self, ended: Timestamp, limit: usize) -> Result<u64, Error>;
 }
+
+// === impl StoredMeeting ===
+
+impl StoredMeeting {
+    /// Whether this one stays as it is when `new` is written.
+    pub(super) fn stands_against(&self, new: &Self) -> bool {
+        if self.is_over == new.is_over {
+            new.version <= self.version
+        } else {
+            self.is_over
+        }
+    }
+}

@@ -61,13 +61,13 @@ pub(crate) struct Bench<S: ?Sized = dyn Store> {
 }
 
 /// A store in a file of its own.
-pub(crate) fn sqlite() -> Bench {
+pub(crate) fn sqlite() -> Bench<dyn Everything> {
     let place = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(START);
     let mut options = Options::default();
     options.keep_changes = KEPT;
     options.poll_every = Duration::from_millis(5);
-    let open = || -> SharedStore {
+    let open = || -> Arc<dyn Everything> {
         let path = place.path().join("daypass.db");
         Arc::new(Sqlite::open_with(path, Arc::new(clock.clone()), options.clone()).unwrap())
     };

@@ -269,7 +269,7 @@ macro_rules! contract {
 }
 
 #[cfg(test)]
-contract!(connections: sqlite, crate::bench::sqlite);
+contract!(everything: sqlite, crate::bench::sqlite);
 
 #[cfg(test)]
 contract!(everything: redis, crate::redis_bench::single);
