@@ -22,7 +22,7 @@ pub(super) async fn take(
     owner: OwnerId,
     ttl: Duration,
 ) -> Result<Turn, Failure> {
-    let mut call = call_about(desk, &scripts::TAKE, duty, owner);
+    let mut call = call_about(desk, &scripts::TAKE_DUTY, duty, owner);
     call.arg(millis(ttl));
     let answer = Answer::read(desk.ask(&call).await?)?;
     if answer.word == "taken" {

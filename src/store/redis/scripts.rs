@@ -66,7 +66,7 @@ script!(REMOVE, "remove.lua");
 script!(ACQUIRE, "acquire.lua");
 script!(EXTEND, "extend.lua");
 script!(RELEASE, "release.lua");
-script!(TAKE, "take.lua");
+script!(TAKE_DUTY, "take_duty.lua");
 script!(BEGIN, "begin.lua");
 script!(COMMIT, "commit.lua");
 script!(FAIL, "fail.lua");
