@@ -54,6 +54,7 @@ client_secret = "bench"
 def sidecar(binary, config, number):
     admin = bed.free_port()
     command = [binary, "--config", config, "--set", "outbound.listen=127.0.0.1:0",
+               "--set", "ingress.listen=127.0.0.1:0",
                "--set", f"admin.listen=127.0.0.1:{admin}", "--set", "telemetry.log=warn",
                "--set", f"store.spool_dir={config.parent}/spool-{number}", "run"]
     return bed.Process(f"sidecar {number}", command, admin, log=f"{config.parent}/sidecar.log")

@@ -1,6 +1,6 @@
 //! Store, keys, providers and tokens: what every command needs that touches connections.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{StartError, keys};
 use crate::{
@@ -13,19 +13,26 @@ use crate::{
     http::tls::{self, Alpn, trusted_pem},
     provider::{Calls, SharedProvider, calcom::Calcom, calendly::Calendly},
     store::{
-        Backend, SharedStore,
+        Backend, Everything, SharedStore,
         postgres::{Postgres, Surroundings},
         redis::{self, Redis},
+        seal::KeyRing,
         sqlite::Sqlite,
     },
     token::{Observer, Parts, Tokens, Unobserved},
 };
 
 /// The parts that all commands share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Core {
     /// Where connections are kept.
     pub store: SharedStore,
+    /// The same, with all else that it keeps.
+    pub everything: Arc<dyn Everything>,
+    /// What is sealed, is sealed with these.
+    pub keys: Arc<KeyRing>,
+    /// Draws ids, secrets and jitter.
+    pub random: SharedRandom,
     /// Who renews them, by name.
     pub providers: Vec<SharedProvider>,
     /// Hands out tokens.
@@ -47,6 +54,15 @@ pub enum Role {
 
 // === impl Core ===
 
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("store", &self.store)
+            .field("providers", &self.providers)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Core {
     /// Opens everything that `settings` name. Background loops run until the lifecycle drains.
     pub async fn open(
@@ -57,7 +73,9 @@ impl Core {
         let clock: SharedClock = Arc::new(SystemClock);
         let random: SharedRandom = Arc::new(OsRandom);
         let keys = keys::key_ring(&settings.encryption, &settings.store.backend, &*random)?;
-        let store = Box::pin(open_store(settings, &clock, &random, &lifecycle)).await?;
+        let keys = Arc::new(keys);
+        let everything = Box::pin(open_store(settings, &clock, &random, &lifecycle)).await?;
+        let store: SharedStore = Arc::clone(&everything) as _;
         let providers = providers(settings, &clock)?;
         let observer = match role {
             Role::Sidecar(observer) => observer,
@@ -67,16 +85,19 @@ impl Core {
             config: settings.refresh.clone(),
             store: Arc::clone(&store),
             providers: providers.clone(),
-            keys: Arc::new(keys),
+            keys: Arc::clone(&keys),
             spool_dir: settings.store.spool_dir.clone(),
             clock: Arc::clone(&clock),
-            random,
+            random: Arc::clone(&random),
             lifecycle: lifecycle.clone(),
             observer,
         })
         .await?;
         Ok(Self {
             store,
+            everything,
+            keys,
+            random,
             providers,
             tokens,
             clock,
@@ -90,7 +111,7 @@ async fn open_store(
     clock: &SharedClock,
     random: &SharedRandom,
     lifecycle: &Lifecycle,
-) -> Result<SharedStore, StartError> {
+) -> Result<Arc<dyn Everything>, StartError> {
     let backend = &settings.store.backend;
     let named = |source| StartError::Store {
         at: backend.to_string(),

@@ -12,6 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{http::Listen, provider, store, token};
 
 mod core;
+mod events;
+mod inward;
 mod keys;
 mod local_calls;
 mod observer;
@@ -20,6 +22,7 @@ mod sidecar;
 mod signals;
 
 pub use core::{Core, Role};
+pub use inward::Inward;
 pub use keys::KeysError;
 pub use sidecar::Sidecar;
 pub use signals::{Ending, Signals};
@@ -56,6 +59,9 @@ pub enum StartError {
     /// Connections to providers cannot be set up.
     #[error("connections to providers cannot be set up")]
     Tls(#[from] crate::http::tls::Error),
+    /// Deliveries to the app cannot be set up.
+    #[error("deliveries to the app cannot be set up")]
+    Webhook(#[from] crate::webhook::Error),
     /// The token room cannot open.
     #[error("tokens cannot be handed out")]
     Tokens(#[from] token::StartError),

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::sync::Notify;
 
+use super::events::Announcer;
 use crate::{
     base::ids::{ConnectionKey, ProviderName},
     http::access_log::{self, Facts, Observe, Recovery},
@@ -14,7 +15,7 @@ use crate::{
         Metrics, ProxyMetrics, TokenMetrics,
         label::{self, Outcome, Redeem},
     },
-    token::{Lookup, Observer, ReauthReason, Renewal, RenewalOutcome},
+    token::{Issued, Lookup, Observer, ReauthReason, Renewal, RenewalOutcome},
 };
 
 /// Counts what the proxy tells.
@@ -32,6 +33,18 @@ pub(super) struct OfTokens {
     store_errors: Counter,
     /// Rung when the store has failed.
     failed: Arc<Notify>,
+    announcer: Announcer,
+}
+
+/// Hears of requests to the ingress listener; they are logged, and counted by the rooms.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OfVisits;
+
+// === impl OfVisits ===
+
+impl Observe for OfVisits {
+    fn begun(&self) {}
+    fn ended(&self, _: &Facts) {}
 }
 
 // === impl OfRequests ===
@@ -98,7 +111,12 @@ fn of_problem(slug: &str) -> Outcome {
 // === impl OfTokens ===
 
 impl OfTokens {
-    pub(super) fn new(metrics: &Metrics, names: &[ProviderName], failed: Arc<Notify>) -> Arc<Self> {
+    pub(super) fn new(
+        metrics: &Metrics,
+        names: &[ProviderName],
+        failed: Arc<Notify>,
+        announcer: Announcer,
+    ) -> Arc<Self> {
         Arc::new(Self {
             providers: names
                 .iter()
@@ -107,6 +125,7 @@ impl OfTokens {
             spool_files: metrics.spool_files(),
             store_errors: metrics.store_errors(),
             failed,
+            announcer,
         })
     }
 }
@@ -139,10 +158,18 @@ impl Observer for OfTokens {
             RenewalOutcome::Failed => label::Renewal::Failed,
         };
         recorder.renewal(redeem, outcome, renewal.took);
+        if renewal.outcome == RenewalOutcome::Renewed {
+            self.announcer.refreshed(renewal.key);
+        }
     }
 
-    fn needs_reauth(&self, _: &ConnectionKey, _: ReauthReason) {
+    fn needs_reauth(&self, key: &ConnectionKey, reason: ReauthReason) {
         // Counted from the store, where it is right whichever process noticed.
+        self.announcer.needs_reauth(key, reason);
+    }
+
+    fn issued(&self, issued: &Issued<'_>) {
+        self.announcer.issued(issued);
     }
 
     fn spooled(&self, waiting: usize) {

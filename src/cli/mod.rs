@@ -21,6 +21,7 @@ use crate::{
 
 mod check;
 mod connections;
+mod deliveries;
 mod demo;
 mod error;
 mod health;
@@ -86,6 +87,9 @@ enum Command {
     /// Look at, import, renew and revoke connections
     #[command(subcommand)]
     Connections(connections::Command),
+    /// Look at deliveries to the app, and send them again
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
     /// Ask a running sidecar whether it is ready; for exec probes
     Health(health::Options),
 }
@@ -121,6 +125,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Check => check::run(&context, &mut out),
         Command::Keygen => keygen::run(&context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
+        Command::Deliveries(command) => deliveries::run(command, &context, &mut out),
         Command::Health(options) => health::run(options, &context, &mut out),
     }
 }

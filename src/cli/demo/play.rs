@@ -71,6 +71,10 @@ pub(super) async fn through(story: &Story, out: &mut dyn Write) -> Outcome {
         status == StatusCode::OK,
     )?;
 
+    let link = reader.connect_link("carol").await?;
+    let leads = format!("{}/connect/", story.ingress);
+    tell(out, "a link to connect with", link.starts_with(&leads))?;
+
     reader.kill(&story.calendly, "alice").await?;
     let (status, body) = reader.get("/calendly/users/me", Some("alice")).await?;
     tell(
@@ -119,6 +123,15 @@ impl<'a> Reader<'a> {
         let answer = request.send().await.map_err(failed)?;
         let status = answer.status();
         Ok((status, answer.json().await.map_err(failed)?))
+    }
+
+    async fn connect_link(&self, user: &str) -> Result<String, Error> {
+        let url = format!("{}/-/calendly/connect-link", self.story.outbound);
+        let request = self.client.post(url).header("x-user-id", user);
+        let answer = request.send().await.map_err(failed)?;
+        let link: Value = answer.json().await.map_err(failed)?;
+        let url = link.get("url").and_then(Value::as_str);
+        Ok(url.unwrap_or_default().to_owned())
     }
 
     async fn generation(&self, user: &str) -> Result<u64, Error> {

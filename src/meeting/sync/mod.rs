@@ -11,6 +11,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Notify;
+
 use super::{Archive, Config, Followers};
 use crate::{
     base::{clock::SharedClock, ids::ConnectionKey, lifecycle::Lifecycle, random::SharedRandom},
@@ -62,6 +64,8 @@ struct Inner {
     archive: Archive,
     tokens: Arc<dyn TokenSource>,
     states: JobStates<State>,
+    /// Rung when one was asked for in this process.
+    asked: Notify,
     followers: Arc<dyn Followers>,
     clock: SharedClock,
     random: SharedRandom,
@@ -81,6 +85,7 @@ impl Sync {
             tokens: parts.tokens,
             states: JobStates::new(JobKind::Sync, parts.keys, Arc::clone(&parts.random)),
             followers: parts.followers,
+            asked: Notify::new(),
             clock: parts.clock,
             random: parts.random,
             lifecycle: parts.lifecycle,
@@ -97,6 +102,7 @@ impl Sync {
         store
             .schedule(JobKind::Sync, key, None, Duration::ZERO, Existing::Hasten)
             .await?;
+        self.0.asked.notify_one();
         Ok(true)
     }
 
@@ -109,6 +115,7 @@ impl Sync {
         store
             .schedule(JobKind::Sync, key, None, Duration::ZERO, Existing::Replace)
             .await?;
+        self.0.asked.notify_one();
         Ok(true)
     }
 

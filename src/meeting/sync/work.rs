@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     Inner,
@@ -82,7 +82,8 @@ pub(super) async fn work(inner: Arc<Inner>) {
         let work = jobs.into_iter().map(|job| sync(&inner, owner, job));
         futures_util::future::join_all(work).await;
         if idle {
-            sleep(LOOK / 2 + inner.random.up_to(LOOK)).await;
+            let wait = LOOK / 2 + inner.random.up_to(LOOK);
+            let _asked = timeout(wait, inner.asked.notified()).await;
         }
     }
 }

@@ -40,8 +40,8 @@ use crate::{
         secret::Secret,
     },
     provider::{Event, Received, SharedProvider},
-    store::{Accepted, Everything, NewEvent, seal::KeyRing},
-    token::TokenSource,
+    store::{self, Accepted, Connection, Everything, NewEvent, seal::KeyRing},
+    token::{TokenSource, account_of},
 };
 
 mod refusal;
@@ -136,6 +136,14 @@ impl Intake {
             clock: parts.clock,
             random: parts.random,
         }))
+    }
+
+    /// A user has connected: what waits for the account is delivered.
+    pub async fn arrived(&self, connection: &Connection) -> Result<(), store::Error> {
+        match account_of(connection).key() {
+            Some(account) => self.0.routing.give(&account, &connection.key).await,
+            None => Ok(()),
+        }
     }
 
     /// The routes of the ingress listener that are webhooks'.

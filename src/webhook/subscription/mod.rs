@@ -11,7 +11,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 use url::Url;
 
 use super::route::{LINGERS, Route, Routes, Target};
@@ -61,6 +61,8 @@ struct Inner {
     tokens: Arc<dyn TokenSource>,
     routes: Routes,
     states: JobStates<State>,
+    /// Rung when one was asked for in this process.
+    asked: Notify,
     clock: SharedClock,
     random: SharedRandom,
     lifecycle: Lifecycle,
@@ -86,6 +88,7 @@ impl Subscriptions {
             tokens: parts.tokens,
             routes,
             states: JobStates::new(JobKind::Subscription, parts.keys, Arc::clone(&parts.random)),
+            asked: Notify::new(),
             clock: parts.clock,
             random: parts.random,
             lifecycle: parts.lifecycle,
@@ -106,7 +109,9 @@ impl Subscriptions {
             Duration::ZERO,
             Existing::Hasten,
         )
-        .await
+        .await?;
+        self.0.asked.notify_one();
+        Ok(())
     }
 
     /// Deletes the subscription of a connection that is about to be removed, and forgets it whatever

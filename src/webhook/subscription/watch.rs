@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::{
     Inner, Route,
@@ -64,7 +64,8 @@ pub(super) async fn watch(inner: Arc<Inner>) {
         let work = jobs.into_iter().map(|job| step(&inner, owner, job));
         futures_util::future::join_all(work).await;
         if idle {
-            sleep(LOOK / 2 + inner.random.up_to(LOOK)).await;
+            let wait = LOOK / 2 + inner.random.up_to(LOOK);
+            let _asked = timeout(wait, inner.asked.notified()).await;
         }
     }
 }
