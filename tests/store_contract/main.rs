@@ -286,11 +286,11 @@ contract!(everything: redis, crate::redis_bench::single);
 contract!(everything: redis_cluster, crate::redis_bench::cluster);
 
 #[cfg(test)]
-contract!(connections: postgres, crate::bench::postgres);
+contract!(everything: postgres, crate::bench::postgres);
 
 // Whatever leaves something in its session fails here.
 #[cfg(test)]
-contract!(connections: pgbouncer, crate::bench::pgbouncer);
+contract!(everything: pgbouncer, crate::bench::pgbouncer);
 
 // What the tests of the token room run on keeps the same contract, as far as they need it.
 #[cfg(test)]
