@@ -210,23 +210,24 @@ impl Renewal<'_> {
         };
         match self.attempt(&connection, wanted).await? {
             Attempted::Done(held) => Ok(held),
-            Attempted::Refused if wanted == Redemption::Standard && self.can_force(&connection) => {
+            Attempted::Refused { .. }
+                if wanted == Redemption::Standard && self.can_force(&connection) =>
+            {
                 match self.attempt(&connection, Redemption::Force).await? {
                     Attempted::Done(held) => Ok(held),
-                    Attempted::Refused => {
+                    Attempted::Refused { .. } => {
                         self.give_up(&connection, ReauthReason::AccountGone).await
                     }
                 }
             }
-            Attempted::Refused => {
-                // An earlier attempt at this generation had no clear answer: it was very likely the
-                // one that the provider honoured.
-                let reason = match connection.intent {
-                    Some(_) => ReauthReason::LostRotation,
-                    None => ReauthReason::GrantRefused,
-                };
-                self.give_up(&connection, reason).await
+            // Another attempt at this generation had no clear answer: it was very likely the one that
+            // the provider honoured.
+            Attempted::Refused { after_others: true } => {
+                self.give_up(&connection, ReauthReason::LostRotation).await
             }
+            Attempted::Refused {
+                after_others: false,
+            } => self.give_up(&connection, ReauthReason::GrantRefused).await,
         }
     }
 
@@ -441,10 +442,7 @@ impl Renewal<'_> {
     /// Decides what a failed call means.
     async fn judge(&self, connection: &Connection, error: &CallError) -> Result<Attempted, Error> {
         match Failure::of(error) {
-            Failure::GrantRefused => match self.newer_in_store(connection).await? {
-                Some(held) => Ok(Attempted::Done(held)),
-                None => Ok(Attempted::Refused),
-            },
+            Failure::GrantRefused => self.look_again(connection).await,
             Failure::ClientRefused => {
                 self.take_back(connection).await;
                 let provider = self.provider.name();
@@ -468,14 +466,18 @@ impl Renewal<'_> {
         }
     }
 
-    /// A refusal may only mean that somebody else has just rotated: what the store has by now.
-    async fn newer_in_store(&self, refused: &Connection) -> Result<Option<Arc<Held>>, Error> {
+    /// A refusal may only mean that somebody else has just rotated, or has tried to: what the store has
+    /// by now. An attempt may have been made since the connection was read, by who had the lease after
+    /// us.
+    async fn look_again(&self, refused: &Connection) -> Result<Attempted, Error> {
         self.listen();
         match self.engine.store.load(&self.entry.key).await {
             Ok(Some(now)) if now.id != refused.id || now.generation != refused.generation => {
-                self.adopted(&now, self.news()).map(Some)
+                self.adopted(&now, self.news()).map(Attempted::Done)
             }
-            Ok(Some(_)) => Ok(None),
+            Ok(Some(now)) => Ok(Attempted::Refused {
+                after_others: now.intent.is_some_and(|intent| intent.attempts > 1),
+            }),
             Ok(None) => Err(self.gone()),
             Err(error) => Err(self.store_failed(error)),
         }
@@ -527,7 +529,7 @@ impl Renewal<'_> {
             .await;
         match marked {
             Ok(Fenced::Refused) => {
-                if let Some(held) = self.newer_in_store(connection).await? {
+                if let Attempted::Done(held) = self.look_again(connection).await? {
                     return Ok(held);
                 }
             }
@@ -608,7 +610,10 @@ enum Attempted {
     /// A token that is newer.
     Done(Arc<Held>),
     /// The provider refused the grant, and the store has no newer one.
-    Refused,
+    Refused {
+        /// Whether there were other attempts at this generation, whose end is not known.
+        after_others: bool,
+    },
 }
 
 /// Who the connection is at its provider.

@@ -1,10 +1,13 @@
 //! Two processes, one store.
 
-use daypass::{store::Status, token::Error};
+use daypass::{
+    store::{ReauthReason, Status},
+    token::Error,
+};
 use tokio::time::{advance, sleep};
 
 use crate::{
-    scripted_provider::{Call, ScriptedProvider},
+    scripted_provider::{Call, ScriptedProvider, Trick},
     world::{HOUR, World, secs, settle},
 };
 
@@ -87,6 +90,36 @@ async fn a_refusal_after_a_sibling_rotated_is_not_a_dead_grant() {
     assert_eq!(
         (stored.status, stored.generation.get()),
         (Status::Active, 2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_after_a_siblings_answer_was_lost_is_a_lost_rotation() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    // One is so slow that its lease is lost to two, whose answer is lost.
+    world.store.faults.lock().forget_leases = true;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    world.provider.trick(Trick::Slow(secs(60)));
+    world.provider.trick(Trick::LoseAnswer);
+    let asked = key.clone();
+    let first = tokio::spawn(async move { one.bearer(&asked).await });
+    settle().await;
+    advance(secs(31)).await;
+    assert!(matches!(
+        two.bearer(&key).await,
+        Err(Error::RefreshFailed { .. })
+    ));
+    let outcome = first.await.unwrap();
+    assert!(
+        matches!(
+            outcome,
+            Err(Error::NeedsReauth {
+                reason: ReauthReason::LostRotation,
+                ..
+            })
+        ),
+        "{outcome:?}"
     );
 }
 
