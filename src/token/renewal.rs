@@ -9,7 +9,8 @@
 //!    the provider thinks.
 //! 4. Commit, fenced by the generation that was read; if the store refuses, spool. Only then may
 //!    anybody use the new token.
-//! 5. A refusal is believed after one more look at the store: a sibling may just have rotated.
+//! 5. A refusal is believed after one more look at the store: a sibling may just have rotated. If an
+//!    earlier attempt had no clear answer, the store is looked at for a while.
 //!
 //! A flight runs in a task of its own. Nothing in it is cancelled by callers.
 
@@ -44,6 +45,10 @@ const REMEMBER: Duration = Duration::from_secs(10);
 
 /// How long a store that failed is left alone for this connection.
 const STORE_REST: Duration = Duration::from_secs(1);
+
+/// Before a rotation is called lost, siblings have this part of a lease to store it: six of thirty
+/// seconds, twice what lies between two offers of a spool.
+const SIBLINGS_PART: u32 = 5;
 
 /// One flight of one connection.
 pub(super) struct Renewal<'a> {
@@ -202,15 +207,15 @@ impl Renewal<'_> {
                     }
                 }
             }
-            Attempted::Refused => {
+            Attempted::Refused if connection.intent.is_some() => {
                 // An earlier attempt at this generation had no clear answer: it was very likely the
                 // one that the provider honoured.
-                let reason = match connection.intent {
-                    Some(_) => ReauthReason::LostRotation,
-                    None => ReauthReason::GrantRefused,
-                };
-                self.give_up(&connection, reason).await
+                match self.newer_soon(&connection).await? {
+                    Some(held) => Ok(held),
+                    None => self.give_up(&connection, ReauthReason::LostRotation).await,
+                }
             }
+            Attempted::Refused => self.give_up(&connection, ReauthReason::GrantRefused).await,
         }
     }
 
@@ -442,6 +447,26 @@ impl Renewal<'_> {
             Ok(None) => Err(self.gone()),
             Err(error) => Err(self.store_failed(error)),
         }
+    }
+
+    /// What the store has before long: whoever redeemed the token may have its successor in a spool,
+    /// which is offered every few seconds.
+    async fn newer_soon(&self, refused: &Connection) -> Result<Option<Arc<Held>>, Error> {
+        let patience = Instant::now() + self.engine.config.lease_ttl / SIBLINGS_PART;
+        self.holding_the_lease(async {
+            loop {
+                let changed = self.engine.changed.notified();
+                if let Some(held) = self.newer_in_store(refused).await? {
+                    return Ok(Some(held));
+                }
+                let left = patience.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(None);
+                }
+                let _told = timeout(left.min(LOOK_EVERY), changed).await;
+            }
+        })
+        .await
     }
 
     /// No grant was judged: the attempt does not count.
