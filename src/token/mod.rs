@@ -34,6 +34,7 @@ mod refusals;
 mod renewal;
 mod spool;
 mod tokens;
+mod trouble;
 mod vault;
 
 pub use crate::store::ReauthReason;

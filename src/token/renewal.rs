@@ -237,6 +237,7 @@ impl Renewal<'_> {
         connection: &Connection,
         wanted: Redemption,
     ) -> Result<Attempted, Error> {
+        self.wait_for_turn(connection)?;
         let now = self.engine.clock.now();
         let can_force = self.can_force(connection);
         let redemption =
@@ -256,6 +257,13 @@ impl Renewal<'_> {
         let started = Instant::now();
         let answer = self.call(connection, redemption).await?;
         self.report(connection, redemption, &answer, started);
+        let is_clear = match &answer {
+            Ok(_) => true,
+            Err(error) => !matches!(Failure::of(error), Failure::Transient(_)),
+        };
+        if is_clear {
+            self.engine.is_well(self.provider.name());
+        }
         match answer {
             Ok(minted) => self
                 .keep(connection, redemption, minted)
@@ -263,6 +271,24 @@ impl Renewal<'_> {
                 .map(Attempted::Done),
             Err(error) => self.judge(connection, &error).await,
         }
+    }
+
+    /// While the provider is in trouble, connections that have failed try one after the other.
+    fn wait_for_turn(&self, connection: &Connection) -> Result<(), Error> {
+        let has_failed = |cooldown: &Cooldown| cooldown.failures > 0;
+        if !connection.cooldown.as_ref().is_some_and(has_failed) {
+            return Ok(());
+        }
+        let (engine, provider) = (self.engine, self.provider.name());
+        let turn = engine
+            .troubles
+            .take_turn(&engine.config, provider, &*engine.random);
+        turn.map_err(|left| {
+            let error = self.failed(left, "the provider's token endpoint does not work");
+            let until = Instant::now() + left.min(REMEMBER);
+            self.entry.block(until, error.clone());
+            error
+        })
     }
 
     fn can_force(&self, connection: &Connection) -> bool {
@@ -425,9 +451,9 @@ impl Renewal<'_> {
             }
             Failure::Transient(spent) => {
                 let now = self.engine.clock.now();
-                let random = &*self.engine.random;
-                let cooldown =
-                    policy::cooldown(&self.engine.config, connection, error, random, now);
+                let (config, random) = (&self.engine.config, &*self.engine.random);
+                let longest = self.engine.is_in_trouble(&self.entry.key, error);
+                let cooldown = policy::cooldown(config, connection, error, longest, random, now);
                 self.record_failure(connection, cooldown, spent).await;
                 let wait = cooldown.until.saturating_since(now);
                 let failed = self.failed(wait, &error.to_string());
