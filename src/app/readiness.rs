@@ -135,18 +135,22 @@ impl Checks {
                 .spool
                 .degraded(format!("{waiting} renewals wait for the store")),
         }
-        if health.misconfigured.is_empty() {
+        let troubles = [
+            (&health.misconfigured, "refuses the client credentials"),
+            (
+                &health.in_trouble,
+                "answers no token calls: tokens in memory are used while they live",
+            ),
+        ];
+        let told = troubles.into_iter().flat_map(|(names, trouble)| {
+            let told = names.iter().map(move |name| format!("{name} {trouble}"));
+            told.collect::<Vec<_>>()
+        });
+        let told: Vec<_> = told.collect();
+        if told.is_empty() {
             self.providers.ready();
         } else {
-            let names: Vec<_> = health
-                .misconfigured
-                .iter()
-                .map(ProviderName::as_str)
-                .collect();
-            self.providers.degraded(format!(
-                "{} refuse the client credentials",
-                names.join(", ")
-            ));
+            self.providers.degraded(told.join("; "));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What all flights share, and the steps that are not part of one flight.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
@@ -18,6 +18,7 @@ use super::{
     observer::{self, Observer},
     renewal::Renewal,
     spool::{Spool, Spooled},
+    trouble::Troubles,
     vault::Vault,
 };
 use crate::{
@@ -44,6 +45,7 @@ pub(super) struct Engine {
     pub(super) cache: Cache,
     pub(super) spool: Spool,
     pub(super) misconfigured: Misconfigured,
+    pub(super) troubles: Troubles,
     pub(super) clock: SharedClock,
     pub(super) random: SharedRandom,
     pub(super) lifecycle: Lifecycle,
@@ -335,6 +337,29 @@ impl Engine {
                 generation,
                 digest,
             });
+        }
+    }
+
+    /// A call for `key` failed without saying anything of its grant. If that is the provider's trouble
+    /// and not the connection's: the longest cooldown that it justifies.
+    pub(super) fn is_in_trouble(&self, key: &ConnectionKey, error: &CallError) -> Option<Duration> {
+        let verdict = self
+            .troubles
+            .failed(&self.config, key, error, &*self.random);
+        if verdict.is_new {
+            tracing::warn!(
+                provider = %key.provider,
+                error = error as &dyn std::error::Error,
+                "the provider's token endpoint does not work: it is tried now and then",
+            );
+        }
+        verdict.longest
+    }
+
+    /// The provider gave a clear answer.
+    pub(super) fn is_well(&self, provider: &ProviderName) {
+        if self.troubles.end(provider) {
+            tracing::info!(%provider, "the provider's token endpoint works again");
         }
     }
 

@@ -5,8 +5,8 @@
 //!    everything is looked at again.
 //! 2. [`reread`]: a change that could not be read when it was told is read as soon as the store
 //!    answers. Memory is used until then.
-//! 3. [`unspool`]: renewals that the store refused are offered again, less and less often, until it
-//!    answers.
+//! 3. [`unspool`]: renewals that the store refused are offered again every few seconds, until it
+//!    answers. Siblings find the old tokens spent meanwhile.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +22,12 @@ const WAIT: Duration = Duration::from_secs(20);
 const RETRY: Backoff = Backoff {
     first: Duration::from_secs(1),
     max: Duration::from_secs(15),
+};
+
+/// Between two offers of the spool: a try costs little, and what is stored late is missed by siblings.
+const OFFER: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(3),
 };
 
 /// Follows the store's changes for ever.
@@ -125,7 +131,7 @@ pub(super) async fn unspool(engine: Arc<Engine>) {
         }
         if refused {
             failures += 1;
-            sleep(RETRY.after(failures, &*engine.random)).await;
+            sleep(OFFER.after(failures, &*engine.random)).await;
         } else {
             failures = 0;
         }

@@ -35,6 +35,7 @@ mod refusals;
 mod renewal;
 mod spool;
 mod tokens;
+mod trouble;
 mod vault;
 
 pub use crate::store::ReauthReason;

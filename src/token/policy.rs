@@ -119,11 +119,13 @@ pub(super) fn force_wait(config: &Config, connection: &Connection, now: Timestam
     }
 }
 
-/// How long to leave the provider alone after one more failure of `connection`.
+/// How long to leave the provider alone after one more failure of `connection`; no longer than
+/// `longest`, if the failure says nothing of the connection.
 pub(super) fn cooldown(
     config: &Config,
     connection: &Connection,
     error: &CallError,
+    longest: Option<Duration>,
     random: &dyn Random,
     now: Timestamp,
 ) -> Cooldown {
@@ -131,7 +133,12 @@ pub(super) fn cooldown(
         .cooldown
         .map_or(0, |cooldown| cooldown.failures)
         .saturating_add(1);
-    let own = backoff(config).after(failures, random);
+    let growth = backoff(config);
+    let own = Backoff {
+        max: longest.unwrap_or(growth.max),
+        ..growth
+    };
+    let own = own.after(failures, random);
     let wait = match error {
         CallError::RateLimited {
             retry_after: Some(asked),

@@ -9,7 +9,8 @@
 //!    the provider thinks.
 //! 4. Commit, fenced by the generation that was read; if the store refuses, spool. Only then may
 //!    anybody use the new token.
-//! 5. A refusal is believed after one more look at the store: a sibling may just have rotated.
+//! 5. A refusal is believed after one more look at the store: a sibling may just have rotated. If an
+//!    earlier attempt had no clear answer, the store is looked at for a while.
 //!
 //! A flight runs in a task of its own. Nothing in it is cancelled by callers.
 
@@ -44,6 +45,10 @@ const REMEMBER: Duration = Duration::from_secs(10);
 
 /// How long a store that failed is left alone for this connection.
 const STORE_REST: Duration = Duration::from_secs(1);
+
+/// Before a rotation is called lost, siblings have this part of a lease to store it: six of thirty
+/// seconds, twice what lies between two offers of a spool.
+const SIBLINGS_PART: u32 = 5;
 
 /// One flight of one connection.
 pub(super) struct Renewal<'a> {
@@ -221,9 +226,12 @@ impl Renewal<'_> {
                 }
             }
             // Another attempt at this generation had no clear answer: it was very likely the one that
-            // the provider honoured.
+            // the provider honoured. Its tokens may still be on their way here.
             Attempted::Refused { after_others: true } => {
-                self.give_up(&connection, ReauthReason::LostRotation).await
+                match self.newer_soon(&connection).await? {
+                    Some(held) => Ok(held),
+                    None => self.give_up(&connection, ReauthReason::LostRotation).await,
+                }
             }
             Attempted::Refused {
                 after_others: false,
@@ -250,6 +258,7 @@ impl Renewal<'_> {
         connection: &Connection,
         wanted: Redemption,
     ) -> Result<Attempted, Error> {
+        self.wait_for_turn(connection)?;
         let now = self.engine.clock.now();
         let can_force = self.can_force(connection);
         let redemption =
@@ -268,6 +277,13 @@ impl Renewal<'_> {
         let started = Instant::now();
         let answer = self.call(connection, redemption).await?;
         self.report(connection, redemption, &answer, started);
+        let is_clear = match &answer {
+            Ok(_) => true,
+            Err(error) => !matches!(Failure::of(error), Failure::Transient(_)),
+        };
+        if is_clear {
+            self.engine.is_well(self.provider.name());
+        }
         match answer {
             Ok(minted) => self
                 .keep(connection, redemption, minted)
@@ -275,6 +291,23 @@ impl Renewal<'_> {
                 .map(Attempted::Done),
             Err(error) => self.judge(connection, &error).await,
         }
+    }
+
+    /// While the provider is in trouble, connections that have failed try one after the other.
+    fn wait_for_turn(&self, connection: &Connection) -> Result<(), Error> {
+        let has_failed = |cooldown: &Cooldown| cooldown.failures > 0;
+        if !connection.cooldown.as_ref().is_some_and(has_failed) {
+            return Ok(());
+        }
+        let (engine, provider) = (self.engine, self.provider.name());
+        let turn = engine
+            .troubles
+            .take_turn(&engine.config, provider, &*engine.random);
+        turn.map_err(|left| {
+            let error = self.failed(left, "the provider's token endpoint does not work");
+            self.block(left.min(REMEMBER), &error);
+            error
+        })
     }
 
     fn can_force(&self, connection: &Connection) -> bool {
@@ -454,9 +487,9 @@ impl Renewal<'_> {
             }
             Failure::Transient(spent) => {
                 let now = self.engine.clock.now();
-                let random = &*self.engine.random;
-                let cooldown =
-                    policy::cooldown(&self.engine.config, connection, error, random, now);
+                let (config, random) = (&self.engine.config, &*self.engine.random);
+                let longest = self.engine.is_in_trouble(&self.entry.key, error);
+                let cooldown = policy::cooldown(config, connection, error, longest, random, now);
                 self.record_failure(connection, cooldown, spent).await;
                 let wait = cooldown.until.saturating_since(now);
                 let failed = self.failed(wait, &error.to_string());
@@ -481,6 +514,26 @@ impl Renewal<'_> {
             Ok(None) => Err(self.gone()),
             Err(error) => Err(self.store_failed(error)),
         }
+    }
+
+    /// What the store has before long: whoever redeemed the token may have its successor in a spool,
+    /// which is offered every few seconds.
+    async fn newer_soon(&self, refused: &Connection) -> Result<Option<Arc<Held>>, Error> {
+        let patience = Instant::now() + self.engine.config.lease_ttl / SIBLINGS_PART;
+        self.holding_the_lease(async {
+            loop {
+                let changed = self.engine.changed.notified();
+                if let Attempted::Done(held) = self.look_again(refused).await? {
+                    return Ok(Some(held));
+                }
+                let left = patience.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(None);
+                }
+                let _told = timeout(left.min(LOOK_EVERY), changed).await;
+            }
+        })
+        .await
     }
 
     /// No grant was judged: the attempt does not count.

@@ -15,6 +15,7 @@ use super::{
     keep_alive,
     misconfigured::Misconfigured,
     spool::Spool,
+    trouble::Troubles,
     vault::Vault,
 };
 use crate::{
@@ -89,6 +90,8 @@ pub enum Revocation {
 pub struct Health {
     /// Providers that refuse this installation's credentials.
     pub misconfigured: Vec<ProviderName>,
+    /// Providers whose token endpoint does not work.
+    pub in_trouble: Vec<ProviderName>,
     /// Renewals that wait for the store.
     pub spooled: usize,
     /// Connections in memory.
@@ -143,6 +146,7 @@ impl Tokens {
             cache: Cache::new(REMEMBERED),
             spool,
             misconfigured: Misconfigured::default(),
+            troubles: Troubles::default(),
             clock: parts.clock,
             random: parts.random,
             lifecycle: parts.lifecycle,
@@ -257,6 +261,7 @@ impl Tokens {
     pub fn health(&self) -> Health {
         Health {
             misconfigured: self.0.misconfigured.names(),
+            in_trouble: self.0.troubles.names(),
             spooled: self.0.spool.len(),
             remembered: self.0.cache.len(),
         }

@@ -194,6 +194,63 @@ async fn failures_in_a_row_are_tried_less_and_less_often_and_end_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_an_outage_of_the_provider_everybody_is_back_within_seconds_and_nobody_has_stormed() {
+    const USERS: usize = 100;
+    for outage in [Trick::ServerError, Trick::Unreachable] {
+        let world = World::new();
+        let mut keys = Vec::new();
+        for nth in 0..USERS {
+            world.provider.accept(&format!("refresh-of-{nth}"));
+            let user = format!("u{nth}");
+            let tokens = format!("of-{nth}");
+            keys.push(world.grant(&user, &tokens, Some(secs(0)), true).await);
+        }
+        let sidecar = world.sidecar(1).await;
+        world.provider.always(Some(outage));
+        let ask_all = async || {
+            let mut served = 0;
+            for key in &keys {
+                served += usize::from(sidecar.bearer(key).await.is_ok());
+            }
+            served
+        };
+        for _ in 0..600 {
+            assert_eq!(ask_all().await, 0);
+            sleep(secs(1)).await;
+        }
+        let calls = world.provider.renewals();
+        assert!(calls <= USERS + 100, "{calls} calls in ten minutes");
+        assert_eq!(sidecar.tokens.health().in_trouble.len(), 1);
+        world.provider.always(None);
+        let mut waited = 0;
+        while ask_all().await < USERS {
+            waited += 1;
+            sleep(secs(1)).await;
+        }
+        assert!(waited <= 30, "not everybody is back after {waited} s");
+        assert!(sidecar.tokens.health().in_trouble.is_empty());
+        assert_eq!(world.provider.spent_twice(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_fails_alone_is_not_the_providers_trouble() {
+    let world = World::new();
+    let sick = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    for nth in 0..40 {
+        world.provider.trick(Trick::ServerError);
+        assert!(sidecar.bearer(&sick).await.is_err());
+        world.provider.accept(&format!("refresh-of-{nth}"));
+        let (user, tokens) = (format!("v{nth}"), format!("of-{nth}"));
+        let well = world.grant(&user, &tokens, Some(secs(0)), true).await;
+        sidecar.bearer(&well).await.unwrap();
+        sleep(Duration::from_mins(5)).await;
+    }
+    assert!(sidecar.tokens.health().in_trouble.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_was_never_reached_has_spent_nothing() {
     let world = World::new();
     let key = world.connect("u1", secs(0)).await;

@@ -149,6 +149,20 @@ async fn a_predecessor_that_comes_back_with_tokens_overrules_the_mark_of_its_suc
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_in_a_siblings_spool_is_not_called_lost() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    world.store.faults.lock().refuse_commits = true;
+    assert_eq!(one.bearer(&key).await.unwrap(), "access-1");
+    sleep(secs(300)).await;
+    // Two asks before one has offered it again; the lease has long run out.
+    world.store.faults.lock().refuse_commits = false;
+    assert_eq!(two.bearer(&key).await.unwrap(), "access-1");
+    assert!(two.heard.needs_reauth.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_removed_during_its_renewal_stays_removed_and_its_tokens_are_revoked() {
     let world = World::new();
     let key = world.connect("u1", secs(0)).await;
