@@ -22,7 +22,8 @@ pub trait Webhooks: Send + Sync {
     /// shared address, and what comes on a connection's own too.
     fn shared_key(&self) -> Option<Arc<Secret<String>>>;
 
-    /// Whose events a subscription made by [`Webhooks::subscribe`] covers.
+    /// Whose events a subscription made by [`Webhooks::subscribe`] covers, as configured. One of another
+    /// coverage, from before a change of the configuration, is for the caller to unsubscribe.
     fn coverage(&self) -> Coverage;
 
     /// Subscribes to every event that the grant allows, or adopts the subscription that is there.
@@ -30,6 +31,10 @@ pub trait Webhooks: Send + Sync {
     /// May be called again at any time, as after a crash or when [`Webhooks::inspect`] finds fault: it
     /// ends with one sound subscription at `wanted.url`. Where a provider cannot mend one, the broken
     /// one is deleted first.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Rejected`] if the provider does not deliver to this address, as if it is not public.
     async fn subscribe(
         &self,
         token: &Secret<String>,
@@ -77,7 +82,7 @@ pub enum Coverage {
     Organization,
     /// Those of everybody in a group of the organization.
     Group,
-    /// Those of all users of a client: what comes on the shared address.
+    /// Those of all users of a client: what comes on the shared address, whatever it was subscribed as.
     Client,
 }
 

@@ -5,7 +5,8 @@
 //! 2. Offsets slip while bookings change. So a list is sorted by change, and goes on from the last change
 //!    that was read, inclusively: what changes meanwhile moves to the end and comes again, and nothing is
 //!    stepped over. Only within one and the same instant an offset is used.
-//! 3. A server that does not know these filters, and refuses them or does not heed them, is read by offset.
+//! 3. A server that does not know these filters, and refuses them or does not heed them, is read by offset,
+//!    from the beginning.
 //! 4. The list holds bookings that a user merely attends, and for admins those of others: only those that
 //!    the user hosts are kept.
 
@@ -34,6 +35,7 @@ const TAKE: usize = 100;
 const PATH: [&str; 2] = ["v2", "bookings"];
 
 /// What a [`Cursor`] holds.
+/// The default is the beginning, by offset.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Place {
     /// The last change that was read; none where a list cannot be read by change.
@@ -154,10 +156,6 @@ impl Place {
         if bookings.len() < TAKE {
             return None;
         }
-        let by_offset = Self {
-            changed: None,
-            skip: TAKE,
-        };
         let Some(from) = self.changed else {
             return Some(Self {
                 skip: self.skip.saturating_add(TAKE),
@@ -169,11 +167,11 @@ impl Place {
             .map(|one| field::time(one, "/updatedAt"))
             .collect();
         let Some(times) = times.filter(|times| times.is_sorted()) else {
-            return Some(by_offset);
+            return Some(Self::default());
         };
         match (times.first(), times.last()) {
             // Not heeded.
-            (Some(first), _) if *first < from => Some(by_offset),
+            (Some(first), _) if *first < from => Some(Self::default()),
             (_, Some(last)) if *last > from => Some(Self {
                 changed: Some(*last),
                 skip: 0,
