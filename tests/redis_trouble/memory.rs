@@ -6,14 +6,15 @@ use std::time::Duration;
 use daypass::{
     base::{clock::Timestamp, ids::OwnerId, random::OsRandom},
     store::{
-        Accepted, Connection, Deliveries, DeliveryStatus, Digest, Error, Existing, Expiring,
-        JobKind, Jobs, Meetings, Purpose, Settled, redis::Redis, seal::Sealed,
+        Accepted, Committed, Connection, Deliveries, DeliveryStatus, Digest, Error, Existing,
+        Expiring, Fence, JobKind, Jobs, Meetings, Purpose, Settled, Store, redis::Redis,
+        seal::Sealed,
     },
 };
 
 use crate::{
     servers::{Server, cli},
-    world::{connect, count, event, key, meeting, open, whole},
+    world::{connect, count, event, key, meeting, open, renewed, whole},
 };
 
 const TTL: Duration = Duration::from_secs(30);
@@ -108,4 +109,15 @@ async fn what_is_there_is_worked_on_taken_and_forgotten() {
     assert_eq!(store.prune(end, end, 10).await.unwrap(), 1);
     assert_eq!(store.prune_meetings(end, 10).await.unwrap(), 1);
     assert!(store.cancel(SYNC, &anna.key).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_still_told_of() {
+    let server = Server::start(&[]);
+    let (store, anna) = full(&server).await;
+    let start = store.changes(None, Duration::ZERO).await.unwrap();
+    let committed = store.commit(&Fence::of(&anna), renewed("second")).await;
+    assert!(matches!(committed.unwrap(), Committed::Stored(_)));
+    let changes = store.changes(Some(start.cursor), TTL).await.unwrap();
+    assert_eq!(changes.keys, Some(vec![anna.key]));
 }

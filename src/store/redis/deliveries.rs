@@ -160,7 +160,7 @@ async fn claim_lines(
     let mut call = desk.call_in(&scripts::CLAIM_LINES, &desk.keys.queue());
     call.arg(hex::encode(owner.as_bytes()))
         .arg(millis(ttl))
-        .arg(limit);
+        .arg(limit.min(PORTION));
     let found: Vec<Raw> = desk.ask(&call).await?;
     let read = found.into_iter().filter_map(|raw| match read_whole(raw) {
         Ok(claimed) => Some(claimed),

@@ -14,6 +14,7 @@ use super::{
     failure::Failure,
     keys::{name, parse_name},
     leases::millis,
+    portions::PORTION,
     rows::{Fields, Row, Unfit},
     scripts,
 };
@@ -127,7 +128,7 @@ async fn claim(
     let mut call = desk.call_in(&scripts::CLAIM_JOBS, &desk.keys.jobs(kind));
     call.arg(hex::encode(owner.as_bytes()))
         .arg(millis(ttl))
-        .arg(limit);
+        .arg(limit.min(PORTION));
     let found: Vec<(String, Fields)> = desk.ask(&call).await?;
     let read = found.into_iter().filter_map(|(name, row)| {
         let key = parse_name(&name)?;
@@ -161,7 +162,8 @@ async fn list(
         let mut command = redis::cmd("ZRANGEBYLEX");
         command.arg(format!("{}names", desk.keys.jobs(kind)));
         command.arg(&from).arg("+");
-        command.arg("LIMIT").arg(0).arg(limit - found.len());
+        let portion = PORTION.min(limit - found.len());
+        command.arg("LIMIT").arg(0).arg(portion);
         let names: Vec<String> = desk.command(&command).await?;
         let Some(last) = names.last() else { break };
         from = format!("({last}");
