@@ -4,15 +4,22 @@
 //! What a caller gets is a [`Bearer`], which knows its generation; what a caller with a refused token
 //! asks for is "newer than that generation".
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use http::HeaderValue;
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionKey, Generation, ProviderName},
+        ids::{ConnectionId, ConnectionKey, Generation, ProviderName},
         secret::Secret,
     },
     store,
@@ -48,6 +55,15 @@ pub struct Bearer {
     authorization: HeaderValue,
     generation: Generation,
     expires_at: Timestamp,
+    id: ConnectionId,
+    /// When it ends, by the clock that does not jump.
+    dead: Instant,
+    /// How many milliseconds before its end it is due…
+    due_ahead: u32,
+    /// …and how many before its end it is short.
+    short_ahead: u32,
+    /// The store may hold something else than this.
+    stale: AtomicBool,
 }
 
 /// Hands out tokens; what the proxy needs of this room.
@@ -187,6 +203,11 @@ impl Bearer {
             authorization: token.to_bearer_header().unwrap(),
             generation: Generation::new(generation),
             expires_at: Timestamp::from_millis(i64::MAX),
+            id: ConnectionId::random(&crate::base::random::OsRandom),
+            dead: Instant::now() + Duration::from_hours(24),
+            due_ahead: 0,
+            short_ahead: 0,
+            stale: AtomicBool::new(false),
         })
     }
 }

@@ -19,10 +19,10 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Error,
+    Bearer, Error,
     engine::Engine,
     entry::{Entry, Outcome},
-    held::{Held, Need, Reason},
+    held::{Need, Reason},
     observer::{self, RenewalOutcome},
     policy::{self, Failure, Means},
     spool::Spooled,
@@ -103,7 +103,7 @@ impl Renewal<'_> {
     }
 
     /// Reads the store: a token that meets the need, or `None` if it takes a renewal.
-    async fn read(&self) -> Result<Option<Arc<Held>>, Error> {
+    async fn read(&self) -> Result<Option<Arc<Bearer>>, Error> {
         match self.engine.store.load(&self.entry.key).await {
             Ok(Some(connection)) => self.consider(&connection),
             Ok(None) => Err(self.gone()),
@@ -113,7 +113,7 @@ impl Renewal<'_> {
 
     /// Takes what `connection` has to offer: a token that meets the need, or `None` if it takes a
     /// renewal that may be tried.
-    fn consider(&self, connection: &Connection) -> Result<Option<Arc<Held>>, Error> {
+    fn consider(&self, connection: &Connection) -> Result<Option<Arc<Bearer>>, Error> {
         self.engine.adopt(self.entry, connection)?;
         if let Some(held) = self.entry.meeting(self.need, Instant::now()) {
             return Ok(Some(held));
@@ -433,7 +433,7 @@ impl Renewal<'_> {
     }
 
     /// A refusal may only mean that somebody else has just rotated: what the store has by now.
-    async fn newer_in_store(&self, refused: &Connection) -> Result<Option<Arc<Held>>, Error> {
+    async fn newer_in_store(&self, refused: &Connection) -> Result<Option<Arc<Bearer>>, Error> {
         match self.engine.store.load(&self.entry.key).await {
             Ok(Some(now)) if now.id != refused.id || now.generation != refused.generation => {
                 self.adopted(&now).map(Some)
@@ -561,7 +561,7 @@ impl Renewal<'_> {
 /// What an attempt came to, failures apart.
 enum Attempted {
     /// A token that is newer.
-    Done(Arc<Held>),
+    Done(Arc<Bearer>),
     /// The provider refused the grant, and the store has no newer one.
     Refused,
 }
