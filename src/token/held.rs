@@ -58,14 +58,16 @@ impl Bearer {
         let lifetime = tokens.access_expires_at.saturating_since(tokens.renewed_at);
         let thresholds = Thresholds::of(config, lifetime);
         let left = tokens.access_expires_at.saturating_since(now);
+        let before_end = |margin: Duration| left.saturating_sub(margin).min(FAR);
+        let due = before_end(thresholds.buffer);
         Ok(Self {
             authorization: access.to_bearer_header()?,
             generation,
             expires_at: tokens.access_expires_at,
             id,
-            dead: Instant::now() + left.min(FAR),
-            due_ahead: millis(thresholds.buffer),
-            short_ahead: millis(thresholds.min_validity),
+            due: Instant::now() + due,
+            short_after: millis(before_end(thresholds.min_validity).saturating_sub(due)),
+            dead_after: millis(before_end(Duration::ZERO).saturating_sub(due)),
             stale: AtomicBool::new(false),
         })
     }
@@ -78,7 +80,7 @@ impl Bearer {
     /// Whether this is what the caller needs.
     pub(super) fn meets(&self, need: Need, now: Instant) -> bool {
         match need {
-            Need::Usable => now + self.short_ahead() < self.dead,
+            Need::Usable => self.is_within(self.short_after, now),
             Need::Fresh => !self.is_due(now),
             // Memory never goes back within one connection, so a lower generation is the token of a
             // successor that was connected after the old one was removed.
@@ -88,12 +90,12 @@ impl Bearer {
 
     /// Whether it should be renewed in the background.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        now + Duration::from_millis(self.due_ahead.into()) >= self.dead
+        now >= self.due
     }
 
     /// Whether the provider would still take it, as far as its times tell.
     pub(super) fn is_alive(&self, now: Instant) -> bool {
-        now < self.dead
+        self.is_within(self.dead_after, now)
     }
 
     /// Whether tokens of `generation` of the connection `id` are newer than these.
@@ -110,12 +112,14 @@ impl Bearer {
         self.stale.store(stale, Ordering::Release);
     }
 
-    fn short_ahead(&self) -> Duration {
-        Duration::from_millis(self.short_ahead.into())
+    /// Whether it became due less than `millis` ago, or not yet.
+    fn is_within(&self, millis: u32, now: Instant) -> bool {
+        // What most requests find comes first.
+        now < self.due || now < self.due + Duration::from_millis(millis.into())
     }
 }
 
-/// A longer time before a token's end than the seven weeks that fit does not occur.
+/// Seven weeks at most: nobody renews so long ahead.
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

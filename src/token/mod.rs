@@ -56,12 +56,12 @@ pub struct Bearer {
     generation: Generation,
     expires_at: Timestamp,
     id: ConnectionId,
-    /// When it ends, by the clock that does not jump.
-    dead: Instant,
-    /// How many milliseconds before its end it is due…
-    due_ahead: u32,
-    /// …and how many before its end it is short.
-    short_ahead: u32,
+    /// From here on it is due, by the clock that does not jump.
+    due: Instant,
+    /// So many milliseconds later it is short…
+    short_after: u32,
+    /// …and so many later than `due` it is dead.
+    dead_after: u32,
     /// The store may hold something else than this.
     stale: AtomicBool,
 }
@@ -204,9 +204,9 @@ impl Bearer {
             generation: Generation::new(generation),
             expires_at: Timestamp::from_millis(i64::MAX),
             id: ConnectionId::random(&crate::base::random::OsRandom),
-            dead: Instant::now() + Duration::from_hours(24),
-            due_ahead: 0,
-            short_ahead: 0,
+            due: Instant::now() + Duration::from_hours(24),
+            short_after: 0,
+            dead_after: 0,
             stale: AtomicBool::new(false),
         })
     }
