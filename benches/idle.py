@@ -20,7 +20,7 @@ import servers
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 
-def configure(folder, url):
+def configure(folder, url, api_base="http://127.0.0.1:9"):
     config = pathlib.Path(folder) / "daypass.toml"
     config.write_text(f"""
 [store]
@@ -35,7 +35,7 @@ value = "{KEY}"
 
 [providers.calcom]
 kind = "calcom"
-api_base = "http://127.0.0.1:9"
+api_base = "{api_base}"
 authorize_url = "http://127.0.0.1:9/authorize"
 token_url = "http://127.0.0.1:9/token"
 client_id = "bench"

@@ -153,6 +153,8 @@ class Redis(Server):
 
     def one(self, *more):
         port = bed.free_port()
+        while port > 55535:  # nodes of a cluster need the port 10,000 above, too
+            port = bed.free_port()
         folder = self.folder / str(port)
         folder.mkdir()
         self.start(["redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", folder,

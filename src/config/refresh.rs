@@ -19,6 +19,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
     let force_interval = section.duration("force_interval", "60s");
     // Cal.com's refresh tokens die after 30 days without use.
     let keep_alive = section.duration("keep_alive", "7d");
+    // Half a kilobyte each. Who asks for more users than this all the time needs more of it.
+    let remember = section.count("remember", "100000");
     let shorter = |(key, value): Setting, (bound_key, bound): Setting| {
         if let (Some(value), Some(bound)) = (value, bound)
             && value >= bound
@@ -41,6 +43,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         cooldown_max: cooldown_max?,
         force_interval: force_interval?,
         keep_alive: keep_alive?,
+        remember: remember?,
     })
 }
 

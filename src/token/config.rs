@@ -23,6 +23,9 @@ pub struct Config {
     /// Grants that were not renewed for this long are renewed, lest they die of idleness. Default 7
     /// days.
     pub keep_alive: Duration,
+    /// How many connections memory knows at most; what it forgets is read from the store again.
+    /// Default 100,000.
+    pub remember: usize,
 }
 
 impl Default for Config {
@@ -36,6 +39,7 @@ impl Default for Config {
             cooldown_max: Duration::from_mins(5),
             force_interval: Duration::from_mins(1),
             keep_alive: Duration::from_hours(7 * 24),
+            remember: 100_000,
         }
     }
 }

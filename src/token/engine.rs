@@ -10,10 +10,10 @@ use tokio::{
 };
 
 use super::{
-    Config, Error,
+    Bearer, Config, Error,
     cache::Cache,
     entry::{Entry, News, Outcome, Ticket},
-    held::{Held, Need},
+    held::Need,
     misconfigured::Misconfigured,
     observer::{self, Observer},
     renewal::Renewal,
@@ -182,7 +182,7 @@ impl Engine {
             .open_access(&connection.key, tokens)
             .and_then(|access| {
                 let now = self.clock.now();
-                Held::new(
+                Bearer::new(
                     &self.config,
                     connection.id,
                     generation,

@@ -4,15 +4,22 @@
 //! What a caller gets is a [`Bearer`], which knows its generation; what a caller with a refused token
 //! asks for is "newer than that generation".
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use http::HeaderValue;
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionKey, Generation, ProviderName},
+        ids::{ConnectionId, ConnectionKey, Generation, ProviderName},
         secret::Secret,
     },
     store,
@@ -52,6 +59,15 @@ pub struct Bearer {
     authorization: HeaderValue,
     generation: Generation,
     expires_at: Timestamp,
+    id: ConnectionId,
+    /// From here on it is due, by the clock that does not jump.
+    due: Instant,
+    /// So many milliseconds later it is short…
+    short_after: u32,
+    /// …and so many later than `due` it is dead.
+    dead_after: u32,
+    /// The store may hold something else than this.
+    stale: AtomicBool,
 }
 
 /// Hands out tokens; what the proxy needs of this room.
@@ -191,6 +207,11 @@ impl Bearer {
             authorization: token.to_bearer_header().unwrap(),
             generation: Generation::new(generation),
             expires_at: Timestamp::from_millis(i64::MAX),
+            id: ConnectionId::random(&crate::base::random::OsRandom),
+            due: Instant::now() + Duration::from_hours(24),
+            short_after: 0,
+            dead_after: 0,
+            stale: AtomicBool::new(false),
         })
     }
 }

@@ -20,10 +20,10 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Error,
+    Bearer, Error,
     engine::Engine,
     entry::{Entry, News, Outcome},
-    held::{Held, Need, Reason},
+    held::{Need, Reason},
     observer::{self, RenewalOutcome},
     policy::{self, Failure, Means},
     spool::Spooled,
@@ -110,7 +110,7 @@ impl Renewal<'_> {
     }
 
     /// Reads the store: a token that meets the need, or `None` if it takes a renewal.
-    async fn read(&self) -> Result<Option<Arc<Held>>, Error> {
+    async fn read(&self) -> Result<Option<Arc<Bearer>>, Error> {
         self.listen();
         match self.engine.store.load(&self.entry.key).await {
             Ok(Some(connection)) => self.consider(&connection),
@@ -131,7 +131,7 @@ impl Renewal<'_> {
 
     /// Takes what `connection` has to offer: a token that meets the need, or `None` if it takes a
     /// renewal that may be tried.
-    fn consider(&self, connection: &Connection) -> Result<Option<Arc<Held>>, Error> {
+    fn consider(&self, connection: &Connection) -> Result<Option<Arc<Bearer>>, Error> {
         self.engine.adopt(self.entry, connection, self.news())?;
         // It may be stale already, by news that came since the store was asked. The caller came before
         // that; whoever comes now asks anew.
@@ -518,7 +518,7 @@ impl Renewal<'_> {
 
     /// What the store has before long: whoever redeemed the token may have its successor in a spool,
     /// which is offered every few seconds.
-    async fn newer_soon(&self, refused: &Connection) -> Result<Option<Arc<Held>>, Error> {
+    async fn newer_soon(&self, refused: &Connection) -> Result<Option<Arc<Bearer>>, Error> {
         let patience = Instant::now() + self.engine.config.lease_ttl / SIBLINGS_PART;
         self.holding_the_lease(async {
             loop {
@@ -661,7 +661,7 @@ impl Renewal<'_> {
 /// What an attempt came to, failures apart.
 enum Attempted {
     /// A token that is newer.
-    Done(Arc<Held>),
+    Done(Arc<Bearer>),
     /// The provider refused the grant, and the store has no newer one.
     Refused {
         /// Whether there were other attempts at this generation, whose end is not known.

@@ -29,9 +29,6 @@ use crate::{
     store::{self, Connection, Fence, ReauthReason, Saved, SharedStore, seal::KeyRing},
 };
 
-/// How many connections memory knows at most. What is evicted is read from the store again.
-const REMEMBERED: usize = 100_000;
-
 /// Hands out, renews and keeps tokens. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Tokens(Arc<Engine>);
@@ -134,16 +131,17 @@ impl Tokens {
             Arc::clone(&parts.clock),
             Arc::clone(&parts.random),
         );
+        let providers: BTreeMap<_, _> = parts
+            .providers
+            .into_iter()
+            .map(|provider| (provider.name().clone(), provider))
+            .collect();
         let engine = Arc::new(Engine {
+            cache: Cache::new(parts.config.remember, providers.keys().cloned().collect()),
             config: parts.config,
             store: parts.store,
-            providers: parts
-                .providers
-                .into_iter()
-                .map(|provider| (provider.name().clone(), provider))
-                .collect::<BTreeMap<_, _>>(),
+            providers,
             vault,
-            cache: Cache::new(REMEMBERED),
             spool,
             misconfigured: Misconfigured::default(),
             troubles: Troubles::default(),
@@ -184,7 +182,7 @@ impl Tokens {
         let in_memory = self.0.cache.find(&key.provider, key.user.as_str());
         let held = in_memory
             .and_then(|entry| entry.held())
-            .filter(|held| held.id == connection.id);
+            .filter(|held| held.connection() == connection.id);
         let newest = held.map_or(connection.generation, |held| {
             held.generation().max(connection.generation)
         });
@@ -193,8 +191,7 @@ impl Tokens {
         } else {
             Reason::Asked
         };
-        let held = self.0.obtain(key, Need::NewerThan(newest, reason)).await?;
-        Ok(Arc::clone(&held.bearer))
+        self.0.obtain(key, Need::NewerThan(newest, reason)).await
     }
 
     /// Stores grants, all or none. What was cached of these connections gives way at once.
@@ -372,7 +369,7 @@ impl Tokens {
             if held.is_due(Instant::now()) {
                 engine.renew_quietly(&engine.cache.entry(&key));
             }
-            Ok(Arc::clone(&held.bearer))
+            Ok(held)
         })
     }
 }

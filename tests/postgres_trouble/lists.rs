@@ -38,8 +38,8 @@ async fn pages_and_the_sweep_read_what_they_return_and_little_else() {
     let due = Due {
         provider: ProviderName::parse("calendly").unwrap(),
         // All are due, half of them in both ways.
-        renewed_before: AT.saturating_add(Duration::from_secs(60)),
-        refresh_ends_before: AT.saturating_add(Duration::from_secs(60)),
+        renewed_before: AT.saturating_add(Duration::from_mins(1)),
+        refresh_ends_before: AT.saturating_add(Duration::from_mins(1)),
         now: AT,
         limit: 20,
     };
