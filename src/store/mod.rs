@@ -21,14 +21,18 @@ use crate::base::{
     ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName},
 };
 
+mod archive;
 mod config;
+mod inspect;
 pub mod postgres;
 mod record;
 pub mod redis;
 pub mod seal;
 pub mod sqlite;
 
+pub use archive::{Archive, Attempt, Found, Record, Restored};
 pub use config::{Backend, Config};
+pub use inspect::{Concern, Finding, Inspect, Survey};
 pub use record::{
     Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed, SealedTokens,
     Status,
@@ -121,9 +125,13 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// How many connections there are, by provider and status.
     async fn census(&self) -> Result<Vec<Census>, Error>;
 
-    /// Whether the store can be written to.
+    /// Whether the store can be written to. Whoever serves from it asks every [`CHECKED_EVERY`], which
+    /// others can tell by its pulse ([`Archive::pulse`]).
     async fn check(&self) -> Result<(), Error>;
 }
+
+/// How often, at least, whoever serves from a store checks it ([`Store::check`]).
+pub const CHECKED_EVERY: Duration = Duration::from_secs(2);
 
 /// Shared handle to whichever store the process runs on.
 pub type SharedStore = Arc<dyn Store>;
@@ -294,6 +302,12 @@ pub enum Error {
         found: u32,
         /// The newest that is known here.
         known: u32,
+    },
+    /// There is none yet, or one of an older version, and it was not to be made or changed.
+    #[error("the store is not ready: {what}")]
+    NotReady {
+        /// What there is and what to do, in one sentence.
+        what: String,
     },
     /// A row contradicts itself.
     #[error("the stored connection {row} is inconsistent: {what}")]

@@ -12,7 +12,7 @@ use std::{
 use daypass::{
     base::{clock::ManualClock, lifecycle::Lifecycle, random::OsRandom},
     store::{
-        SharedStore,
+        Archive, SharedStore,
         redis::{Address, Options, Parts, Redis, Time},
     },
 };
@@ -45,7 +45,7 @@ fn bench(url: &str) -> Bench {
     let url = format!("{url}?prefix=t{prefix}");
     let clock = ManualClock::new(START);
     let lifecycle = Lifecycle::new();
-    let open = || -> SharedStore {
+    let open = || -> Arc<dyn Archive> {
         let parts = Parts {
             trust: None,
             time: Time::Clock(Arc::new(clock.clone())),
@@ -58,9 +58,11 @@ fn bench(url: &str) -> Bench {
         let opening = Redis::open_with(Address::parse(&url).unwrap(), parts, options);
         Arc::new(block_in_place(|| Handle::current().block_on(opening)).unwrap())
     };
+    let archive = open();
     Bench {
-        store: open(),
+        store: Arc::clone(&archive) as SharedStore,
         other: open(),
+        archive,
         clock: clock.clone(),
         _place: Box::new(lifecycle),
     }

@@ -19,7 +19,7 @@ use crate::base::{
 };
 
 /// How long a call may be on its way.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often the listener is called.
 const CALL_EVERY: Duration = Duration::from_secs(30);

@@ -35,6 +35,7 @@ script!(BEGIN, "begin.lua");
 script!(COMMIT, "commit.lua");
 script!(FAIL, "fail.lua");
 script!(MARK, "mark.lua");
+script!(RESTORE, "restore.lua");
 plain!(DUE, "due.lua");
 plain!(TELL, "tell.lua");
 plain!(OPEN, "open.lua");

@@ -21,10 +21,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::{desk::Desk, failure::Failure, rows::Attempt};
+use self::{desk::Desk, failure::Failure};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-    Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Attempt, Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence,
+    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -32,6 +32,7 @@ use crate::base::{
     lifecycle::Lifecycle,
 };
 
+mod archive;
 mod desk;
 mod failure;
 mod file;
@@ -41,12 +42,14 @@ mod listing;
 mod reader;
 mod rows;
 mod schema;
+mod survey;
 mod writer;
 
 /// An open store. Dropping it waits for what is queued and closes the file.
 pub struct Sqlite {
     path: Arc<Path>,
     options: Options,
+    clock: SharedClock,
     threads: Threads,
     changed: Arc<Notify>,
 }
@@ -65,6 +68,9 @@ pub struct Options {
     pub keep_changes: u32,
     /// The largest size of the file, in pages of 4 KiB; default none.
     pub max_pages: Option<u32>,
+    /// Whether to refuse, with [`Error::NotReady`], what would have to be made or changed first.
+    /// Default no.
+    pub existing_only: bool,
 }
 
 /// The queues of the threads, and the threads themselves.
@@ -97,13 +103,14 @@ impl Sqlite {
         let db = file::open_writer(&path, &options)?;
         let changed = Arc::new(Notify::new());
         let desk = Desk {
-            clock,
+            clock: Arc::clone(&clock),
             keep_changes: options.keep_changes,
         };
         let threads = Threads::start(db, desk, &path, &options, &changed)?;
         Ok(Self {
             path,
             options,
+            clock,
             threads,
             changed,
         })
@@ -216,7 +223,11 @@ impl Store for Sqlite {
         at: Timestamp,
     ) -> Result<Begun, Error> {
         let fence = fence.clone();
-        let attempt = Attempt::new(owner, redemption, at);
+        let attempt = Attempt {
+            owner,
+            redemption,
+            at,
+        };
         self.write(move |db, desk| grants::begin(db, desk, &fence, attempt))
             .await
     }
@@ -301,6 +312,7 @@ impl Default for Options {
             poll_every: Duration::from_millis(200),
             keep_changes: 16_384,
             max_pages: None,
+            existing_only: false,
         }
     }
 }

@@ -19,6 +19,19 @@ const APPLICATION_ID: i32 = 0x4461_7950;
 /// In order; the n-th leads to `user_version` n.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_connections.sql")];
 
+/// Says whether the file is up to date, and changes nothing.
+pub(super) fn check(db: &Connection, path: &Path) -> Result<(), Error> {
+    if pending(db, path)?.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NotReady {
+        what: format!(
+            "{} has no tables of this version yet; `daypass run` makes them",
+            path.display()
+        ),
+    })
+}
+
 /// Brings the file up to date, or says why not.
 pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
     let failed = |error: rusqlite::Error| Failure::from(error).into_error(path);
@@ -60,7 +73,7 @@ fn pending(db: &Connection, path: &Path) -> Result<&'static [&'static str], Erro
 }
 
 /// The schema of this version.
-fn known() -> u32 {
+pub(super) fn known() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 
