@@ -8,13 +8,13 @@ use super::Core;
 use crate::{
     admin::{Check, Readiness},
     base::ids::ProviderName,
-    store::{self, Census},
+    store::{self, CHECKED_EVERY, Census},
     telemetry::metrics::{Metrics, TokenMetrics, label::Status},
     token::Health,
 };
 
 /// How soon a store that failed, or came back, shows.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = CHECKED_EVERY;
 
 /// Counting a million rows is not for every look.
 const COUNT_EVERY: u32 = 15;

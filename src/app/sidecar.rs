@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use tower::ServiceExt;
 
 use super::{
-    Core, Ending, Role, Signals, StartError, local_calls::FromTokens, observer, readiness,
+    Core, Ending, Role, Signals, StartError, local_calls::FromTokens, observer, promises, readiness,
 };
 use crate::{
     admin::{self, Readiness},
@@ -79,6 +79,10 @@ impl Sidecar {
         self.core
             .lifecycle
             .spawn_until_drain(checks.keep_looking(self.core.clone()));
+        let gauges = promises::Gauges::new(metrics);
+        self.core
+            .lifecycle
+            .spawn_until_drain(promises::keep_looking(self.core.clone(), gauges));
         let router = admin::router(readiness, Arc::clone(metrics));
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)

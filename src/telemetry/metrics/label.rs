@@ -86,6 +86,19 @@ pub enum Status {
     NeedsReauth,
 }
 
+/// What could be lost by the way the store is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// When the server, or its machine, stops.
+    Persistence,
+    /// When memory is short.
+    Eviction,
+    /// When a replica takes over.
+    Replication,
+    /// That is not known.
+    Unchecked,
+}
+
 /// A label's words.
 pub(super) trait Label: Copy + 'static {
     /// All of them, in the order of declaration.
@@ -241,6 +254,30 @@ impl Label for Status {
         match self {
             Self::Active => "active",
             Self::NeedsReauth => "needs_reauth",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Concern ===
+
+impl Label for Concern {
+    const ALL: &'static [Self] = &[
+        Self::Persistence,
+        Self::Eviction,
+        Self::Replication,
+        Self::Unchecked,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Persistence => "persistence",
+            Self::Eviction => "eviction",
+            Self::Replication => "replication",
+            Self::Unchecked => "unchecked",
         }
     }
 

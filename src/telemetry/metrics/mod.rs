@@ -21,7 +21,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use self::process::Process;
+use self::{
+    label::{Concern, Label as _},
+    process::Process,
+};
 use crate::base::{clock::Clock, ids::ProviderName};
 
 pub mod label;
@@ -54,6 +57,7 @@ pub struct Metrics {
     connections: Family<StatusLabels, Gauge>,
     spool_files: Gauge,
     store_errors: Counter,
+    store_concerns: Family<ConcernLabels, Gauge>,
 }
 
 /// Durations by provider.
@@ -90,6 +94,11 @@ struct StatusLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConcernLabels {
+    concern: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -118,6 +127,7 @@ impl Metrics {
             connections: Family::default(),
             spool_files: Gauge::default(),
             store_errors: Counter::default(),
+            store_concerns: Family::default(),
         };
         metrics.register_proxy();
         metrics.register_token();
@@ -153,6 +163,14 @@ impl Metrics {
     /// Counts failed operations of the store.
     pub fn store_errors(&self) -> Counter {
         self.store_errors.clone()
+    }
+
+    /// In how many ways the store is set up so that something could be lost.
+    pub fn store_concerns(&self, concern: Concern) -> Gauge {
+        let labels = ConcernLabels {
+            concern: concern.as_str(),
+        };
+        self.store_concerns.get_or_create_owned(&labels)
     }
 
     /// Everything as `OpenMetrics` text.
@@ -225,6 +243,11 @@ impl Metrics {
             "daypass_store_errors",
             "Failed operations of the store",
             self.store_errors.clone(),
+        );
+        registry.register(
+            "daypass_store_concerns",
+            "In how many ways the store is set up so that something could be lost",
+            self.store_concerns.clone(),
         );
     }
 
