@@ -22,7 +22,7 @@ mod signals;
 mod stores;
 
 pub use core::{Core, Role};
-pub use keys::KeysError;
+pub use keys::{KeysError, configured_keys, key_of_file};
 pub use sidecar::Sidecar;
 pub use signals::{Ending, Signals};
 pub use stores::{Opener, Stores};

@@ -29,6 +29,7 @@ mod keygen;
 mod known;
 mod run;
 mod sandbox;
+mod store;
 mod table;
 
 use error::{Error, explain};
@@ -86,6 +87,9 @@ enum Command {
     /// Look at, import, renew and revoke connections
     #[command(subcommand)]
     Connections(connections::Command),
+    /// Move the store
+    #[command(subcommand)]
+    Store(store::Command),
     /// Ask a running sidecar whether it is ready; for exec probes
     Health(health::Options),
 }
@@ -121,6 +125,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Check => check::run(&context, &mut out),
         Command::Keygen => keygen::run(&context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
+        Command::Store(command) => store::run(command, &context, &mut out),
         Command::Health(options) => health::run(options, &context, &mut out),
     }
 }

@@ -93,7 +93,7 @@ fn fallback(section: &Section<'_>) -> Option<Backend> {
 }
 
 /// Takes `text` for the URL of a store. The message repeats nothing of it.
-pub(super) fn parse(text: &str) -> Result<Backend, String> {
+pub fn parse(text: &str) -> Result<Backend, String> {
     if redis::Address::is_meant(text) {
         let address = redis::Address::parse(text)?;
         return Ok(Backend::Redis { address });
