@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{StartError, keys};
+use super::{Opener, StartError, Stores, keys};
 use crate::{
     base::{
         clock::{SharedClock, SystemClock},
@@ -10,15 +10,8 @@ use crate::{
         random::{OsRandom, SharedRandom},
     },
     config::{ProviderConfig, Settings},
-    http::tls::{self, Alpn, trusted_pem},
     provider::{Calls, SharedProvider, calcom::Calcom, calendly::Calendly},
-    store::{
-        Backend, Everything, SharedStore,
-        postgres::{Postgres, Surroundings},
-        redis::{self, Redis},
-        seal::KeyRing,
-        sqlite::Sqlite,
-    },
+    store::{Everything, Inspect, SharedStore, seal::KeyRing},
     token::{Observer, Parts, Tokens, Unobserved},
 };
 
@@ -33,6 +26,8 @@ pub struct Core {
     pub keys: Arc<KeyRing>,
     /// Draws ids, secrets and jitter.
     pub random: SharedRandom,
+    /// What it says of itself.
+    pub inspect: Arc<dyn Inspect>,
     /// Who renews them, by name.
     pub providers: Vec<SharedProvider>,
     /// Hands out tokens.
@@ -74,8 +69,19 @@ impl Core {
         let random: SharedRandom = Arc::new(OsRandom);
         let keys = keys::key_ring(&settings.encryption, &settings.store.backend, &*random)?;
         let keys = Arc::new(keys);
-        let everything = Box::pin(open_store(settings, &clock, &random, &lifecycle)).await?;
-        let store: SharedStore = Arc::clone(&everything) as _;
+        let opener = Opener {
+            ca_file: settings.tls_ca_file.as_deref(),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            lifecycle: lifecycle.clone(),
+            existing_only: false,
+        };
+        let Stores {
+            store,
+            everything,
+            inspect,
+            ..
+        } = Box::pin(opener.open(&settings.store.backend)).await?;
         let providers = providers(settings, &clock)?;
         let observer = match role {
             Role::Sidecar(observer) => observer,
@@ -98,45 +104,13 @@ impl Core {
             everything,
             keys,
             random,
+            inspect,
             providers,
             tokens,
             clock,
             lifecycle,
         })
     }
-}
-
-async fn open_store(
-    settings: &Settings,
-    clock: &SharedClock,
-    random: &SharedRandom,
-    lifecycle: &Lifecycle,
-) -> Result<Arc<dyn Everything>, StartError> {
-    let backend = &settings.store.backend;
-    let named = |source| StartError::Store {
-        at: backend.to_string(),
-        source,
-    };
-    Ok(match backend {
-        Backend::Sqlite { path } => Arc::new(Sqlite::open(path, Arc::clone(clock)).map_err(named)?),
-        Backend::Postgres { address } => {
-            let surroundings = Surroundings {
-                tls: tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?,
-                lifecycle: lifecycle.clone(),
-                random: Arc::clone(random),
-            };
-            Arc::new(Postgres::open(address, surroundings).await.map_err(named)?)
-        }
-        Backend::Redis { address } => {
-            let parts = redis::Parts {
-                trust: trusted_pem(settings.tls_ca_file.as_deref())?,
-                time: redis::Time::Server,
-                random: Arc::clone(random),
-                lifecycle: lifecycle.clone(),
-            };
-            Arc::new(Redis::open(address.clone(), parts).await.map_err(named)?)
-        }
-    })
 }
 
 fn providers(settings: &Settings, clock: &SharedClock) -> Result<Vec<SharedProvider>, StartError> {

@@ -17,15 +17,18 @@ mod inward;
 mod keys;
 mod local_calls;
 mod observer;
+mod promises;
 mod readiness;
 mod sidecar;
 mod signals;
+mod stores;
 
 pub use core::{Core, Role};
 pub use inward::Inward;
-pub use keys::KeysError;
+pub use keys::{KeysError, configured_keys, key_of_file};
 pub use sidecar::Sidecar;
 pub use signals::{Ending, Signals};
+pub use stores::{Opener, Stores};
 
 /// How long requests under way may take to finish once a drain has begun. Kubernetes gives a pod 30 s
 /// by default.

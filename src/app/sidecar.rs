@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use super::{
     Core, Ending, Role, Signals, StartError, events::Announcer, inward::Inward,
-    local_calls::FromRooms, observer, readiness,
+    local_calls::FromRooms, observer, promises, readiness,
 };
 use crate::{
     admin::{self, Readiness},
@@ -93,6 +93,8 @@ impl Sidecar {
         let lifecycle = &self.core.lifecycle;
         lifecycle.spawn_until_drain(checks.keep_looking(core()));
         drop(lifecycle.spawn(readiness::keep_counting(core(), Arc::clone(metrics))));
+        let gauges = promises::Gauges::new(metrics);
+        lifecycle.spawn_until_drain(promises::keep_looking(core(), gauges));
         let router = admin::router(readiness, Arc::clone(metrics));
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)

@@ -28,6 +28,9 @@ pub(super) enum Error {
     /// There is no log.
     #[error("the log cannot be set up")]
     Log(#[from] crate::telemetry::log::Error),
+    /// There is no usable key.
+    #[error(transparent)]
+    Keys(#[from] crate::app::KeysError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] crate::store::Error),

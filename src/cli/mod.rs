@@ -30,6 +30,7 @@ mod keygen;
 mod known;
 mod run;
 mod sandbox;
+mod store;
 mod table;
 
 use error::{Error, explain};
@@ -90,6 +91,9 @@ enum Command {
     /// Look at deliveries to the app, and send them again
     #[command(subcommand)]
     Deliveries(deliveries::Command),
+    /// Move the store
+    #[command(subcommand)]
+    Store(store::Command),
     /// Ask a running sidecar whether it is ready; for exec probes
     Health(health::Options),
 }
@@ -126,6 +130,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Keygen => keygen::run(&context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
         Command::Deliveries(command) => deliveries::run(command, &context, &mut out),
+        Command::Store(command) => store::run(command, &context, &mut out),
         Command::Health(options) => health::run(options, &context, &mut out),
     }
 }

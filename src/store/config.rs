@@ -48,6 +48,28 @@ impl fmt::Display for Backend {
 }
 
 impl Backend {
+    /// Takes over user and password of `other`, for connections made from now on; whether they are
+    /// new. `None` if it is another store, which only a restart can move to.
+    pub fn adopt(&self, other: &Self) -> Option<bool> {
+        match (self, other) {
+            (Self::Sqlite { path }, Self::Sqlite { path: other }) => {
+                (path == other).then_some(false)
+            }
+            (Self::Postgres { address }, Self::Postgres { address: other }) => address.adopt(other),
+            (Self::Redis { address }, Self::Redis { address: other }) => address.adopt(other),
+            _ => None,
+        }
+    }
+
+    /// Whether its address has a password.
+    pub fn has_password(&self) -> bool {
+        match self {
+            Self::Sqlite { .. } => false,
+            Self::Postgres { address } => address.has_password(),
+            Self::Redis { address } => address.has_password(),
+        }
+    }
+
     /// Whether a key file may be made where no key is configured: only beside a file.
     pub const fn may_keep_its_key(&self) -> bool {
         matches!(self, Self::Sqlite { .. })

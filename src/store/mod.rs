@@ -26,10 +26,12 @@ use crate::base::{
 };
 
 mod accounts;
+mod archive;
 mod config;
 mod deliveries;
 mod duty;
 mod expiring;
+mod inspect;
 mod job_states;
 mod jobs;
 mod meetings;
@@ -40,6 +42,7 @@ pub mod seal;
 pub mod sqlite;
 
 pub use accounts::Accounts;
+pub use archive::{Archive, Attempt, Found, Record, Restored};
 pub use config::{Backend, Config};
 pub use deliveries::{
     Accepted, Claimed, Deliveries, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, NewEvent,
@@ -47,6 +50,7 @@ pub use deliveries::{
 };
 pub use duty::{Duty, DutyKind, Post, Turn};
 pub use expiring::{Digest, Expiring, Purpose};
+pub use inspect::{Concern, Finding, Inspect, Survey};
 pub use job_states::JobStates;
 pub use jobs::{Existing, Job, JobKind, Jobs};
 pub use meetings::{MeetingCursor, MeetingFilter, Meetings, StoredMeeting, Upserted};
@@ -149,13 +153,17 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// How many connections there are, by provider and status.
     async fn census(&self) -> Result<Vec<Census>, Error>;
 
-    /// Whether the store can be written to. Writes.
+    /// Whether the store can be written to. Writes. Whoever serves from it asks every
+    /// [`CHECKED_EVERY`], which others can tell by its pulse ([`Archive::pulse`]).
     async fn check(&self) -> Result<(), Error>;
 
     /// Whether the store seems to be well, by whatever costs it least: each of thousands of sidecars
     /// asks this every few seconds. What only a write would show may show in [`Self::check`] alone.
     async fn ping(&self) -> Result<(), Error>;
 }
+
+/// How often, at least, whoever serves from a store checks it ([`Store::check`]).
+pub const CHECKED_EVERY: Duration = Duration::from_mins(1);
 
 /// Shared handle to whichever store the process runs on.
 pub type SharedStore = Arc<dyn Store>;
@@ -331,6 +339,12 @@ pub enum Error {
         found: u32,
         /// The newest that is known here.
         known: u32,
+    },
+    /// There is none yet, or one of an older version, and it was not to be made or changed.
+    #[error("the store is not ready: {what}")]
+    NotReady {
+        /// What there is and what to do, in one sentence.
+        what: String,
     },
     /// A row contradicts itself.
     #[error("the stored row of {row} is inconsistent: {what}")]

@@ -294,7 +294,10 @@ mod tests {
             panic!("nobody else flies");
         };
         entry.hold(Bearer::for_tests("t", 1), entry.news());
-        assert!(entry.state.lock().state.is_some(), "the flight is under way");
+        assert!(
+            entry.state.lock().state.is_some(),
+            "the flight is under way"
+        );
         entry.land();
         assert!(entry.state.lock().state.is_none());
         entry.block(now, Error::ShuttingDown, entry.news());

@@ -9,9 +9,9 @@ use daypass::{
         ids::{ConnectionId, ConnectionKey, Generation, OwnerId},
     },
     store::{
-        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
-        Fenced, Filter, Intent, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved,
-        Spent, Status, Store, Turn,
+        Archive, Attempt, Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due,
+        Duty, Error, Fence, Fenced, Filter, Found, Intent, Lease, NewConnection, ReauthReason,
+        Record, Redemption, Renewed, Restored, Saved, Spent, Status, Store, Turn,
     },
 };
 use parking_lot::Mutex;
@@ -51,6 +51,7 @@ pub(crate) struct MemoryStore {
     pub(crate) loads: std::sync::atomic::AtomicUsize,
     /// How often a sweep has asked what is due.
     pub(crate) sweeps: std::sync::atomic::AtomicUsize,
+    checks: std::sync::atomic::AtomicU64,
 }
 
 /// Everything that a store holds at one moment.
@@ -112,6 +113,7 @@ impl MemoryStore {
             faults: Mutex::default(),
             loads: 0.into(),
             sweeps: 0.into(),
+            checks: 0.into(),
         })
     }
 
@@ -609,10 +611,105 @@ impl Store for MemoryStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
+        self.checks
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         self.up()
     }
 
     async fn ping(&self) -> Result<(), Error> {
         self.up()
+    }
+}
+
+impl Rows {
+    fn found(&self, row: &Row, now: Timestamp) -> Found {
+        let before = row.earlier.last().map(|earlier| Attempt {
+            owner: earlier.owner,
+            redemption: earlier.redemption,
+            at: earlier.at,
+        });
+        let lease = self.leases.get(&row.connection.key);
+        Found::Whole {
+            record: Box::new(Record {
+                connection: row.connection.clone(),
+                before,
+                fingerprint: row.fingerprint,
+            }),
+            leased: lease.is_some_and(|held| !held.left(now).is_zero()),
+        }
+    }
+
+    fn restore(&mut self, record: &Record, kept: usize) -> Restored {
+        let Record {
+            connection,
+            before,
+            fingerprint,
+        } = record.clone();
+        let key = connection.key.clone();
+        if let Some(row) = self.connections.get(&key) {
+            let stands = &row.connection;
+            if stands.id != connection.id {
+                return Restored::Other;
+            }
+            if !record.is_at_least(stands.id, stands.generation, stands.updated_at) {
+                return Restored::Newer;
+            }
+        }
+        let attempts = connection
+            .intent
+            .as_ref()
+            .map_or(0, |intent| intent.attempts);
+        let earlier = before.map(|before| Intent {
+            owner: before.owner,
+            redemption: before.redemption,
+            attempts: attempts.saturating_sub(1),
+            at: before.at,
+        });
+        let row = Row {
+            connection,
+            earlier: earlier.into_iter().collect(),
+            fingerprint,
+        };
+        self.connections.insert(key.clone(), row);
+        self.tell(&key, kept);
+        Restored::Written
+    }
+}
+
+#[async_trait]
+impl Archive for MemoryStore {
+    async fn records(
+        &self,
+        after: Option<&ConnectionKey>,
+        limit: usize,
+    ) -> Result<Vec<Found>, Error> {
+        self.up()?;
+        let rows = self.rows.lock();
+        let wanted = rows.connections.values();
+        let wanted = wanted.filter(|row| after.is_none_or(|after| row.connection.key > *after));
+        let now = self.clock.now();
+        Ok(wanted.take(limit).map(|row| rows.found(row, now)).collect())
+    }
+
+    async fn record(&self, key: &ConnectionKey) -> Result<Option<Found>, Error> {
+        self.up()?;
+        let rows = self.rows.lock();
+        let row = rows.connections.get(key);
+        Ok(row.map(|row| rows.found(row, self.clock.now())))
+    }
+
+    async fn restore(&self, batch: Vec<Record>) -> Result<Vec<Restored>, Error> {
+        self.up()?;
+        let mut rows = self.rows.lock();
+        let one = |record| rows.restore(record, self.kept);
+        let done = batch.iter().map(one).collect();
+        drop(rows);
+        self.rung.notify_waiters();
+        Ok(done)
+    }
+
+    async fn pulse(&self) -> Result<u64, Error> {
+        self.up()?;
+        Ok(self.checks.load(std::sync::atomic::Ordering::SeqCst))
     }
 }

@@ -23,6 +23,8 @@ mod bench;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod copies;
+#[cfg(test)]
 mod deliveries;
 #[cfg(test)]
 mod duties;
@@ -149,6 +151,17 @@ macro_rules! contract {
             changes: waiting_ends_with_nothing,
             changes: who_missed_too_much_is_told_so,
             changes: a_cursor_from_elsewhere_means_anything_may_have_changed,
+            copies: a_copy_reads_back_as_it_was,
+            copies: copies_follow_each_other_in_the_order_of_keys,
+            copies: a_copy_replaces_what_is_older,
+            copies: a_copy_never_replaces_what_is_newer,
+            copies: a_copy_spares_another_connection_with_its_key,
+            copies: each_copy_of_a_batch_has_its_own_outcome_in_its_order,
+            copies: a_copy_is_told_to_others_if_it_is_written,
+            copies: a_copy_keeps_the_lease_and_shows_it,
+            copies: a_copy_goes_on_from_where_it_was,
+            copies: a_copy_is_listed_counted_and_swept_like_any_other,
+            copies: every_check_is_felt_in_the_pulse,
         }
     };
     (@others $open:path) => {

@@ -45,7 +45,7 @@ fn bench(url: &str) -> Bench<dyn Everything> {
     let url = format!("{url}?prefix=t{prefix}");
     let clock = ManualClock::new(START);
     let lifecycle = Lifecycle::new();
-    let open = || -> Arc<dyn Everything> {
+    let open = || -> Arc<Redis> {
         let parts = Parts {
             trust: None,
             time: Time::Clock(Arc::new(clock.clone())),
@@ -58,9 +58,11 @@ fn bench(url: &str) -> Bench<dyn Everything> {
         let opening = Redis::open_with(Address::parse(&url).unwrap(), parts, options);
         Arc::new(block_in_place(|| Handle::current().block_on(opening)).unwrap())
     };
+    let archive = open();
     Bench {
-        store: open(),
+        store: Arc::clone(&archive) as Arc<dyn Everything>,
         other: open(),
+        archive,
         clock: clock.clone(),
         _place: Box::new(lifecycle),
     }

@@ -22,7 +22,7 @@ use crate::base::{
 };
 
 /// How long a call may be on its way.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a listener may be silent before it is asked whether it is alive.
 const SILENCE: Duration = Duration::from_secs(30);

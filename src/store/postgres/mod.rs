@@ -32,6 +32,7 @@ use crate::base::{
 
 mod accounts;
 mod address;
+mod archive;
 mod deliveries;
 mod desk;
 mod duties;
@@ -48,6 +49,7 @@ mod pool;
 mod rows;
 mod saving;
 mod schema;
+mod survey;
 mod tls;
 
 pub use address::{Address, InvalidAddress};
@@ -79,6 +81,9 @@ pub struct Options {
     /// How many changes are remembered, at least, for those who ask what they missed. Default
     /// 16,384.
     pub keep_changes: u32,
+    /// Whether to refuse, with [`Error::NotReady`], what would have to be made or changed first.
+    /// Default no.
+    pub existing_only: bool,
     /// What leases go by. Default the server's clock.
     pub time: TimeSource,
 }
@@ -123,24 +128,24 @@ impl Postgres {
             lifecycle,
             random,
         } = surroundings;
-        let config = address
-            .driver_config()
-            .map_err(|error| Error::Unavailable {
-                what: "store.url is no address of PostgreSQL".to_owned(),
-                source: Some(Box::new(error)),
-            })?;
         let tls = Tls::new(tls, address.tls());
-        let pool = Pool::new(config, tls, options.connections, &lifecycle);
+        let pool = Pool::new(address.clone(), tls, options.connections, &lifecycle);
         let store = Self {
             place: address.place().into(),
             desk: Arc::new(Desk::new(pool, options, lifecycle)),
         };
-        let pool = Arc::clone(&store.desk.pool);
-        store
-            .ask(store.limit_of_lists(), async move {
+        let (pool, existing_only) = (
+            Arc::clone(&store.desk.pool),
+            store.desk.options.existing_only,
+        );
+        let ready = async move {
+            if existing_only {
+                schema::is_ready(&pool).await
+            } else {
                 schema::migrate(&pool).await
-            })
-            .await?;
+            }
+        };
+        store.ask(store.limit_of_lists(), ready).await?;
         if store.desk.options.listen {
             listener::start(&store.desk, random);
         }
@@ -356,6 +361,7 @@ impl Default for Options {
             poll_every: Duration::from_secs(1),
             look_every: Duration::from_secs(15),
             keep_changes: 16_384,
+            existing_only: false,
             time: TimeSource::Server,
         }
     }

@@ -13,11 +13,12 @@ use tokio::{
     time::Instant,
 };
 use tokio_postgres::{
-    Client, Config, Row, Socket,
+    Client, Row, Socket,
     types::{ToSql, Type},
 };
 
 use super::{
+    address::Address,
     failure::Failure,
     tls::{Stream, Tls},
 };
@@ -37,7 +38,8 @@ const IDLE: Duration = Duration::from_mins(1);
 
 /// The connections of one store.
 pub(super) struct Pool {
-    config: Config,
+    /// Asked for each connection: its password may have been replaced.
+    address: Address,
     tls: Tls,
     lifecycle: Lifecycle,
     permits: Arc<Semaphore>,
@@ -75,9 +77,9 @@ pub(super) struct Lent {
 // === impl Pool ===
 
 impl Pool {
-    pub(super) fn new(config: Config, tls: Tls, size: usize, lifecycle: &Lifecycle) -> Arc<Self> {
+    pub(super) fn new(address: Address, tls: Tls, size: usize, lifecycle: &Lifecycle) -> Arc<Self> {
         Arc::new(Self {
-            config,
+            address,
             tls,
             lifecycle: lifecycle.clone(),
             permits: Arc::new(Semaphore::new(size.max(1))),
@@ -87,7 +89,9 @@ impl Pool {
 
     /// A connection of one's own, outside the pool for now, with the half that must be driven.
     pub(super) async fn connect(&self) -> Result<(Client, Driver), Failure> {
-        Ok(self.config.connect(self.tls.clone()).await?)
+        let config = self.address.driver_config();
+        let config = config.map_err(|_error| Failure::Unfit("store.url is no address"))?;
+        Ok(config.connect(self.tls.clone()).await?)
     }
 
     /// A connection that works as far as is known; waits if too many are in use.

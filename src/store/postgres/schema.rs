@@ -74,6 +74,15 @@ pub(super) async fn migrate(pool: &Arc<Pool>) -> Result<(), Failure> {
     db.commit().await
 }
 
+/// Says whether the tables are up to date, and changes nothing.
+pub(super) async fn is_ready(pool: &Arc<Pool>) -> Result<(), Failure> {
+    let mut db = pool.lend().await?;
+    if pending(&mut db).await?.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::NotReady)
+}
+
 /// Whether a program that knows this version may work where `min_reader` is asked for.
 pub(super) fn admits(min_reader: i64) -> Result<(), Failure> {
     if min_reader <= known() {
@@ -156,6 +165,6 @@ async fn look(db: &mut Lent) -> Result<Option<Found>, Failure> {
 }
 
 /// The schema of this version.
-fn known() -> i64 {
+pub(super) fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }

@@ -70,7 +70,7 @@ pub(super) async fn load(desk: &Desk, key: &ConnectionKey) -> Result<Option<Conn
 }
 
 /// Up to `limit` names after `after`, in order, and whether there are no more.
-async fn names(
+pub(super) async fn names(
     desk: &Desk,
     indices: &[String],
     provider: Option<&ProviderName>,

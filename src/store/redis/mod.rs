@@ -10,7 +10,7 @@
 //! 3. Time is the server's, so that sidecars with different clocks agree on leases.
 //! 4. A call that is lost with its connection is sent again, and recognised if it was carried out.
 //!    What a failover loses is lost, though: Redis acknowledges before its replicas have it.
-//!    [`Redis::assurances`] says how much that may be.
+//!    [`Inspect::assurances`](super::Inspect::assurances) says how much that may be.
 //!
 //! Needs Redis 6.2 or newer, or Valkey. A call that is cancelled may still be carried out.
 
@@ -43,6 +43,7 @@ use crate::base::{
 
 mod accounts;
 mod address;
+mod archive;
 mod assurances;
 mod changes;
 mod deliveries;
@@ -63,9 +64,9 @@ mod records;
 mod rows;
 mod scripts;
 mod sentinel;
+mod survey;
 
 pub use address::Address;
-pub use assurances::{Concern, Finding};
 
 /// An open store. Clones of its connection end when it is dropped.
 pub struct Redis {
@@ -108,12 +109,15 @@ pub struct Options {
     pub gather: Duration,
     /// How many changes are remembered, at least, for those who ask what they missed. Default 16,384.
     pub keep_changes: u32,
+    /// Whether to refuse, with [`Error::NotReady`], what would have to be made or changed first.
+    /// Default no.
+    pub existing_only: bool,
 }
 
 // === impl Redis ===
 
 impl Redis {
-    /// Connects, makes the store if there is none, and logs what could be lost.
+    /// Connects, and makes the store if there is none.
     pub async fn open(address: Address, parts: Parts) -> Result<Self, Error> {
         Self::open_with(address, parts, Options::default()).await
     }
@@ -141,11 +145,6 @@ impl Redis {
         store.told(Box::pin(opening::open(&store.desk)).await)?;
         changes::listen(&store.desk, &parts.lifecycle);
         Ok(store)
-    }
-
-    /// What could be lost on these servers as they are set up; empty if nothing.
-    pub async fn assurances(&self) -> Result<Vec<Finding>, Error> {
-        self.told(Box::pin(assurances::look(&self.desk)).await)
     }
 
     fn told<T>(&self, outcome: Result<T, Failure>) -> Result<T, Error> {
@@ -297,6 +296,7 @@ impl Default for Options {
             poll_unheard_every: Duration::from_millis(500),
             gather: Duration::from_millis(20),
             keep_changes: 16_384,
+            existing_only: false,
         }
     }
 }

@@ -76,6 +76,7 @@ script!(REINDEX, "reindex.lua");
 script!(REINDEX_SOME, "reindex_some.lua");
 plain!(OF_ACCOUNT, "of_account.lua");
 plain!(MEND, "mend.lua");
+script!(RESTORE, "restore.lua");
 plain!(DUE, "due.lua");
 plain!(TELL, "tell.lua");
 plain!(OPEN, "open.lua");

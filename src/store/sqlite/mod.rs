@@ -21,11 +21,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::{desk::Desk, failure::Failure, rows::Attempt};
+use self::{desk::Desk, failure::Failure};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
-    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
-    Turn,
+    Attempt, Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error,
+    Fence, Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent,
+    Store, Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -34,6 +34,7 @@ use crate::base::{
 };
 
 mod accounts;
+mod archive;
 mod deliveries;
 mod desk;
 mod duties;
@@ -48,15 +49,16 @@ mod meetings;
 mod reader;
 mod rows;
 mod schema;
+mod survey;
 mod writer;
 
 /// An open store. Dropping it waits for what is queued and closes the file.
 pub struct Sqlite {
     path: Arc<Path>,
     options: Options,
+    clock: SharedClock,
     threads: Threads,
     changed: Arc<Notify>,
-    clock: SharedClock,
 }
 
 /// How to treat the file; the defaults suit a sidecar.
@@ -73,6 +75,9 @@ pub struct Options {
     pub keep_changes: u32,
     /// The largest size of the file, in pages of 4 KiB; default none.
     pub max_pages: Option<u32>,
+    /// Whether to refuse, with [`Error::NotReady`], what would have to be made or changed first.
+    /// Default no.
+    pub existing_only: bool,
 }
 
 /// The queues of the threads, and the threads themselves.
@@ -109,9 +114,9 @@ impl Sqlite {
         Ok(Self {
             path,
             options,
+            clock,
             threads,
             changed,
-            clock,
         })
     }
 
@@ -222,7 +227,11 @@ impl Store for Sqlite {
         at: Timestamp,
     ) -> Result<Begun, Error> {
         let fence = fence.clone();
-        let attempt = Attempt::new(owner, redemption, at);
+        let attempt = Attempt {
+            owner,
+            redemption,
+            at,
+        };
         self.write(move |db, desk| grants::begin(db, desk, &fence, attempt))
             .await
     }
@@ -324,6 +333,7 @@ impl Default for Options {
             poll_every: Duration::from_millis(200),
             keep_changes: 16_384,
             max_pages: None,
+            existing_only: false,
         }
     }
 }

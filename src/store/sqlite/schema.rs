@@ -47,6 +47,19 @@ const VERSIONS: &str = "\
     INSERT OR IGNORE INTO schema_versions SELECT 1, 1 FROM pragma_user_version \
         WHERE user_version > 0";
 
+/// Says whether the file is up to date, and changes nothing.
+pub(super) fn check(db: &Connection, path: &Path) -> Result<(), Error> {
+    if pending(db, path)?.is_empty() {
+        return Ok(());
+    }
+    Err(Error::NotReady {
+        what: format!(
+            "{} has no tables of this version yet; `daypass run` makes them",
+            path.display()
+        ),
+    })
+}
+
 /// Brings the file up to date, or says why not.
 pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
     let failed = |error: rusqlite::Error| Failure::from(error).into_error(path);
@@ -138,7 +151,7 @@ fn version(db: &Connection, least: i32) -> rusqlite::Result<usize> {
 }
 
 /// The schema of this version.
-fn known() -> u32 {
+pub(super) fn known() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 

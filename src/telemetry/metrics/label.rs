@@ -114,6 +114,19 @@ pub enum Delivery {
     Dead,
 }
 
+/// What could be lost by the way the store is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// When the server, or its machine, stops.
+    Persistence,
+    /// When memory is short.
+    Eviction,
+    /// When a replica takes over.
+    Replication,
+    /// That is not known.
+    Unchecked,
+}
+
 /// A label's words.
 pub(super) trait Label: Copy + 'static {
     /// All of them, in the order of declaration.
@@ -315,6 +328,30 @@ impl Label for Delivery {
             Self::Delivered => "delivered",
             Self::Failed => "failed",
             Self::Dead => "dead",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Concern ===
+
+impl Label for Concern {
+    const ALL: &'static [Self] = &[
+        Self::Persistence,
+        Self::Eviction,
+        Self::Replication,
+        Self::Unchecked,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Persistence => "persistence",
+            Self::Eviction => "eviction",
+            Self::Replication => "replication",
+            Self::Unchecked => "unchecked",
         }
     }
 

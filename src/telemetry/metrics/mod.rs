@@ -21,7 +21,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use self::process::Process;
+use self::{
+    label::{Concern, Label as _},
+    process::Process,
+};
 use crate::base::{clock::Clock, ids::ProviderName};
 
 pub mod label;
@@ -60,6 +63,7 @@ pub struct Metrics {
     deliveries: Family<OutcomeLabels, Counter>,
     delivery_duration: Timings,
     left_alone: Gauge,
+    store_concerns: Family<ConcernLabels, Gauge>,
 }
 
 /// Durations by provider.
@@ -96,6 +100,11 @@ struct StatusLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConcernLabels {
+    concern: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -128,6 +137,7 @@ impl Metrics {
             deliveries: Family::default(),
             delivery_duration: timings(),
             left_alone: Gauge::default(),
+            store_concerns: Family::default(),
         };
         metrics.register_proxy();
         metrics.register_token();
@@ -174,6 +184,14 @@ impl Metrics {
     /// Counts failed operations of the store.
     pub fn store_errors(&self) -> Counter {
         self.store_errors.clone()
+    }
+
+    /// In how many ways the store is set up so that something could be lost.
+    pub fn store_concerns(&self, concern: Concern) -> Gauge {
+        let labels = ConcernLabels {
+            concern: concern.as_str(),
+        };
+        self.store_concerns.get_or_create_owned(&labels)
     }
 
     /// Everything as `OpenMetrics` text.
@@ -246,6 +264,11 @@ impl Metrics {
             "daypass_store_errors",
             "Failed operations of the store",
             self.store_errors.clone(),
+        );
+        registry.register(
+            "daypass_store_concerns",
+            "In how many ways the store is set up so that something could be lost",
+            self.store_concerns.clone(),
         );
     }
 
