@@ -41,7 +41,7 @@ const DAYPASS: &str = env!("CARGO_BIN_EXE_daypass");
 
 #[test]
 fn the_examples_of_the_readme_do_what_it_shows() {
-    run_examples("README.md", 8);
+    run_examples("README.md", 9);
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::{
     webhook::{Config, Destination, OwnEvent},
 };
 
+/// [`OwnEvent::ALL`], as the documents have it; a test holds the two together.
+const ALL_EVENTS: &str = r#"["connection.connected", "connection.refreshed", "connection.needs_reauth", "connection.disconnected", "meetings.synced"]"#;
+
 /// The app's half of [`Config`].
 pub(super) struct App {
     destination: Option<Destination>,
@@ -44,7 +47,7 @@ pub(super) fn read_app(section: &Section<'_>) -> App {
         previous_signing_secret,
         timeout: section.duration("timeout", "10s"),
         // An app that shows anything of a connection wants to know when it changes.
-        own_events: section.list_or("events", "all", OwnEvent::ALL.to_vec(), own_event),
+        own_events: section.list_or("events", ALL_EVENTS, OwnEvent::ALL.to_vec(), own_event),
     }
 }
 
@@ -88,5 +91,16 @@ fn standard_webhooks_secret(text: &str) -> Result<(), &'static str> {
     match BASE64_STANDARD.decode(encoded).map(Zeroizing::new) {
         Ok(bytes) if (24..=64).contains(&bytes.len()) => Ok(()),
         _ => Err(FAULT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_that_is_documented_is_all_events() {
+        let all = OwnEvent::ALL.map(|event| format!("{:?}", event.as_str()));
+        assert_eq!(ALL_EVENTS, format!("[{}]", all.join(", ")));
     }
 }
