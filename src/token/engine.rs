@@ -192,7 +192,12 @@ impl Engine {
                     source: Arc::new(error),
                 }
             })?;
+        let is_renewed = entry.held().is_some_and(|old| old.id == connection.id);
         entry.hold(Arc::new(held));
+        if is_renewed {
+            // By a sibling, for all that is known here: it got an answer.
+            self.is_well(&connection.key.provider);
+        }
         Ok(())
     }
 
