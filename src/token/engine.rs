@@ -202,7 +202,14 @@ impl Engine {
                     source: Arc::new(error),
                 }
             })?;
+        let is_renewed = entry
+            .held()
+            .is_some_and(|old| old.connection() == connection.id);
         entry.hold(Arc::new(held), news);
+        if is_renewed {
+            // By a sibling, for all that is known here: it got an answer.
+            self.is_well(&connection.key.provider);
+        }
         Ok(())
     }
 

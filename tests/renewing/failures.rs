@@ -234,6 +234,21 @@ async fn after_an_outage_of_the_provider_everybody_is_back_within_seconds_and_no
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_sibling_renews_ends_the_trouble_here() {
+    let world = World::new();
+    let key = world.connect("u1", HOUR).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    assert_eq!(one.bearer(&key).await.unwrap(), "access-0");
+    world.provider.trick(Trick::Unreachable);
+    assert!(one.tokens.refresh(&key, false).await.is_err());
+    assert_eq!(one.tokens.health().in_trouble.len(), 1);
+    sleep(secs(5)).await;
+    two.tokens.refresh(&key, false).await.unwrap();
+    settle().await;
+    assert!(one.tokens.health().in_trouble.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_user_who_fails_alone_is_not_the_providers_trouble() {
     let world = World::new();
     let sick = world.connect("u1", secs(0)).await;
