@@ -151,10 +151,11 @@ def main():
     parser.add_argument("--reads", type=int, default=20_000)
     parser.add_argument("--imported", type=int, default=100_000)
     parser.add_argument("--asked", type=int, default=5_000)
+    parser.add_argument("--built", help="the bench and daypass, instead of building: PATH,PATH")
     parser.add_argument("--name", help="save as benches/results/NAME.json")
     options = parser.parse_args()
     bed.need("nginx")
-    bench_program, daypass = built()
+    bench_program, daypass = options.built.split(",") if options.built else built()
     results = {}
     print(HEAD)
     with tempfile.TemporaryDirectory(prefix="daypass-scale-") as directory:

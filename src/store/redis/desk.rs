@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use super::{
     address::{Address, Kind},
     door::{Door, Question},
     failure::Failure,
+    hearsay::Hearsay,
     keys::{Keys, Place},
     rows::Fields,
     scripts,
@@ -31,6 +32,8 @@ pub(super) struct Desk {
     pub(super) random: SharedRandom,
     /// Woken by every change that this process made or heard of.
     pub(super) changed: Notify,
+    /// What was heard of them since the log was last looked at.
+    pub(super) hearsay: Hearsay,
     /// Whether changes by others are heard of as they are made.
     pub(super) listening: AtomicBool,
     /// How often the servers were asked whether they are well.
@@ -151,7 +154,11 @@ impl Desk {
                 tracing::debug!(?failure, "a change waits in its outbox");
             }
         }
-        self.changed.notify_waiters();
+        // It is heard of in a moment otherwise.
+        if !self.listening.load(Ordering::Relaxed) {
+            self.hearsay.forget();
+            self.changed.notify_waiters();
+        }
     }
 
     /// Tells in the log what stands in `outbox` at `at`, then crosses it out there. Ending in between

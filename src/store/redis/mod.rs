@@ -28,7 +28,7 @@ use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::{desk::Desk, door::Door, failure::Failure, keys::Keys};
+use self::{desk::Desk, door::Door, failure::Failure, hearsay::Hearsay, keys::Keys};
 use super::{
     Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
     Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
@@ -52,6 +52,7 @@ mod door;
 mod duties;
 mod failure;
 mod grants;
+mod hearsay;
 mod jobs;
 mod keys;
 mod leases;
@@ -133,6 +134,7 @@ impl Redis {
             door: Door::new(Arc::clone(&address), parts.trust),
             keys: Keys::new(&address.prefix),
             address,
+            hearsay: Hearsay::new(options.keep_changes),
             options,
             time: parts.time,
             random: parts.random,
