@@ -31,7 +31,7 @@ pub mod seal;
 pub mod sqlite;
 
 pub use archive::{Archive, Attempt, Found, Record, Restored};
-pub use config::{Backend, Config};
+pub use config::{Backend, Config, Way};
 pub use inspect::{Concern, Finding, Inspect, Survey};
 pub use record::{
     Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed, SealedTokens,
