@@ -26,6 +26,7 @@ mod connections;
 mod doctor;
 mod following;
 mod migrating;
+mod passwords;
 mod places;
 mod population;
 
