@@ -45,7 +45,7 @@ const MAX_BLOCKING_THREADS: usize = 16;
 #[non_exhaustive]
 pub enum StartError {
     /// The store does not open.
-    #[error("the store at {at} cannot be opened")]
+    #[error("the store, {at}, cannot be opened")]
     Store {
         /// Where.
         at: String,

@@ -34,6 +34,19 @@ pub enum Backend {
     },
 }
 
+/// How the way to a store is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It does not leave this machine.
+    Local,
+    /// It is, and who is at its end is verified.
+    Verified,
+    /// It is, and who is at its end is not verified.
+    Unverified,
+    /// It is not, or only if the server likes.
+    Open,
+}
+
 // === impl Backend ===
 
 impl fmt::Display for Backend {
@@ -41,7 +54,7 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "{}", path.display()),
-            Self::Postgres { address } => write!(f, "{address:?}"),
+            Self::Postgres { address } => write!(f, "PostgreSQL at {}", address.place()),
             Self::Redis { address } => write!(f, "Redis at {}", address.shown()),
         }
     }
@@ -67,6 +80,15 @@ impl Backend {
             Self::Sqlite { .. } => false,
             Self::Postgres { address } => address.has_password(),
             Self::Redis { address } => address.has_password(),
+        }
+    }
+
+    /// How the way to it is protected.
+    pub fn way(&self) -> Way {
+        match self {
+            Self::Sqlite { .. } => Way::Local,
+            Self::Postgres { address } => address.way(),
+            Self::Redis { address } => address.way(),
         }
     }
 

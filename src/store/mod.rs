@@ -43,7 +43,7 @@ pub mod sqlite;
 
 pub use accounts::Accounts;
 pub use archive::{Archive, Attempt, Found, Record, Restored};
-pub use config::{Backend, Config};
+pub use config::{Backend, Config, Way};
 pub use deliveries::{
     Accepted, Claimed, Deliveries, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, NewEvent,
     Settled, Tally,

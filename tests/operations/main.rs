@@ -17,15 +17,16 @@ mod binary;
 #[expect(dead_code, reason = "other tests ask more of the emulators")]
 mod emulators;
 #[path = "../store_contract/postgres_server.rs"]
-#[expect(dead_code, reason = "other tests put a pooler before it")]
 mod postgres_server;
 #[path = "../servers/redis.rs"]
 #[expect(dead_code, reason = "other tests do more to their servers")]
 mod redis_servers;
 
 mod connections;
+mod doctor;
 mod following;
 mod migrating;
+mod passwords;
 mod places;
 mod population;
 

@@ -5,7 +5,10 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio_postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
 
-use crate::base::secret::{ReloadableSecret, Secret};
+use crate::{
+    base::secret::{ReloadableSecret, Secret},
+    store::Way,
+};
 
 /// How long one attempt to connect may take, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,12 +114,25 @@ impl Address {
         config.is_ok_and(|config| config.get_password().is_some())
     }
 
+    /// How the way there is protected.
+    pub(in crate::store) fn way(&self) -> Way {
+        let config = self.driver_config();
+        if config.is_ok_and(|config| config.get_hosts().iter().all(is_local)) {
+            return Way::Local;
+        }
+        match self.tls {
+            TlsMode::Disable | TlsMode::Prefer => Way::Open,
+            TlsMode::Require => Way::Unverified,
+            TlsMode::VerifyFull => Way::Verified,
+        }
+    }
+
     pub(super) const fn tls(&self) -> TlsMode {
         self.tls
     }
 
     /// Hosts, ports and database, for messages.
-    pub(super) fn place(&self) -> &str {
+    pub(in crate::store) fn place(&self) -> &str {
         &self.place
     }
 

@@ -9,11 +9,11 @@
 //! `rediss`, `rediss-sentinel` and `rediss-cluster` are the same over TLS. `?prefix=` sets what every
 //! key begins with. A password's special characters are percent-encoded.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use crate::base::secret::Secret;
+use crate::{base::secret::Secret, store::Way};
 
 /// What keys begin with unless the URL says otherwise.
 const PREFIX: &str = "daypass";
@@ -115,6 +115,21 @@ impl Address {
     /// Whether it has a password.
     pub(in crate::store) fn has_password(&self) -> bool {
         self.credentials().password.is_some()
+    }
+
+    /// How the way there is protected.
+    pub(in crate::store) fn way(&self) -> Way {
+        let is_local = |host: &Host| {
+            let address = host.name.parse::<IpAddr>();
+            host.name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        };
+        if self.tls {
+            Way::Verified
+        } else if self.hosts.iter().all(is_local) {
+            Way::Local
+        } else {
+            Way::Open
+        }
     }
 
     fn is_place_of(&self, other: &Self) -> bool {

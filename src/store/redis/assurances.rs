@@ -65,7 +65,7 @@ async fn ask(client: &Client, shown: String) -> Result<Server, Failure> {
     let info = permitted(info(&mut connection).await)?.unwrap_or_default();
     let config = permitted(config(&mut connection).await)?;
     Ok(Server {
-        shown,
+        shown: format!("Redis at {shown}"),
         info,
         config,
     })

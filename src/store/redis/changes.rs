@@ -18,13 +18,7 @@ use futures_util::{StreamExt, stream::FusedStream};
 use redis::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{
-    accounts,
-    desk::Desk,
-    door::in_time,
-    failure::Failure,
-    keys::{name, parse_name},
-};
+use super::{accounts, desk::Desk, door::in_time, failure::Failure, keys::parse_name};
 use crate::{
     base::{ids::ConnectionKey, lifecycle::Lifecycle},
     store::{Changes, Cursor},
