@@ -7,7 +7,10 @@ use crate::provider::scripted::{
     DATE, Play, Scripted, Seen, answer, calls, json, name, outcome, printed, secret, setting,
 };
 
+mod consent;
+mod event;
 mod managed;
+mod managed_user;
 mod oauth;
 mod signature;
 

@@ -7,6 +7,8 @@ use crate::provider::scripted::{
     Play, Scripted, Seen, answer, calls, fields, json, name, outcome, printed, secret, setting,
 };
 
+mod consent;
+mod event;
 mod signature;
 
 fn config(server: &Scripted) -> Config {
