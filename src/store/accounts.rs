@@ -2,7 +2,8 @@
 //!
 //! 1. An account is the provider's own id or URI ([`Connection::external_id`]), or the id of a managed
 //!    user in decimal. Several users may have connected one account.
-//! 2. A connection whose account is not known yet can be found, and be told its account once.
+//! 2. A connection whose account is not known yet, by neither of the two, can be found, and be told its
+//!    account once.
 
 use async_trait::async_trait;
 
@@ -12,7 +13,7 @@ use crate::base::ids::{ConnectionId, ConnectionKey, ProviderName};
 /// Finds connections by account, without a scan; see the [module docs](self).
 #[async_trait]
 pub trait Accounts: Send + Sync + 'static {
-    /// All connections of `account`, whatever their status, in the order of their keys.
+    /// All connections of `account`, whatever their status, each once, in the order of their keys.
     async fn of_account(
         &self,
         provider: &ProviderName,
@@ -28,9 +29,9 @@ pub trait Accounts: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Connection>, Error>;
 
-    /// Tells a connection its account (and organization, if that is known). [`Fenced::Unchanged`] if
-    /// it knows one already, [`Fenced::Refused`] if it is another connection by now, or gone. The
-    /// change is told of like any other; the generation stays.
+    /// Tells a connection its account (and organization, if that is known; otherwise the stored one
+    /// stays). [`Fenced::Unchanged`] if it knows one already, [`Fenced::Refused`] if it is another
+    /// connection by now, or gone. The change is told of like any other; the generation stays.
     async fn identify(
         &self,
         key: &ConnectionKey,
@@ -38,4 +39,10 @@ pub trait Accounts: Send + Sync + 'static {
         external_id: &str,
         organization: Option<&str>,
     ) -> Result<Fenced, Error>;
+}
+
+/// The managed user that `account` is the id of, if it is one in decimal as that is written.
+pub(super) fn managed_user(account: &str) -> Option<i64> {
+    let id: i64 = account.parse().ok()?;
+    (id.to_string() == account).then_some(id)
 }

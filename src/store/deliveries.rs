@@ -7,12 +7,14 @@
 //! 3. The deliveries of one user (of all providers) form a line and are handed out in the order in
 //!    which they were accepted: only the first one that is neither delivered nor dead, and only when
 //!    it is due. Lines do not wait for each other.
-//! 4. A line is claimed by one worker for a while. If the worker dies, the claim runs out. A worker
-//!    that has lost its claim settles nothing.
+//! 4. A line is claimed by one worker for a while. If the worker dies, the claim runs out and another
+//!    takes the line over. From then on the first one has lost it, and settles nothing; until then it
+//!    may be late.
 //! 5. An event that is nobody's is kept under the accounts that it names, and becomes the delivery of
 //!    whoever connects one of them ([`Deliveries::adopt`]).
 //! 6. What is delivered, dead or nobody's is forgotten by [`Deliveries::prune`] only. The memory of
-//!    what was accepted lasts as long as the event.
+//!    what was accepted, and of who got it, lasts as long as the event, and that as long as any of its
+//!    deliveries.
 //!
 //! Payloads are sealed: a store sees names, times and ids.
 
@@ -92,7 +94,7 @@ pub struct Delivery {
     pub first_tried_at: Option<Timestamp>,
     /// When it is tried next, or was delivered or given up.
     pub at: Timestamp,
-    /// What the last try came to, for people.
+    /// What the last try came to, for people; `None` if it was not tried, or delivered.
     pub last_error: Option<String>,
 }
 
@@ -173,10 +175,12 @@ pub struct Tally {
 #[async_trait]
 pub trait Deliveries: Send + Sync + 'static {
     /// Keeps an event and makes the deliveries that it lacks. A recipient that is named twice gets one.
-    /// An event that waited as nobody's, and comes again with recipients, waits no longer.
+    /// An event that waited as nobody's, and comes again with recipients, waits no longer; if it comes
+    /// again as nobody's, it waits for the accounts that it names now, too.
     async fn accept(&self, event: NewEvent) -> Result<Accepted, Error>;
 
-    /// Claims up to `limit` lines whose first delivery is due, those due longest first, for `ttl`.
+    /// Claims up to `limit` lines whose first delivery is due, those due longest first, for `ttl`. What
+    /// is claimed is not handed out again before the claim has run out, whatever else joins the line.
     async fn claim_lines(
         &self,
         owner: OwnerId,
@@ -184,11 +188,12 @@ pub trait Deliveries: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Claimed>, Error>;
 
-    /// Keeps the claim on a line for `ttl` from now; `false` if it was lost.
+    /// Keeps the claim on a line for `ttl` from now; `false` if it was lost, or has ended.
     async fn hold_line(&self, user: &UserId, owner: OwnerId, ttl: Duration) -> Result<bool, Error>;
 
     /// Writes what the try of a claimed line's first delivery came to, and ends the claim; `false`,
-    /// and no change, if the claim was lost or the delivery is no longer the first.
+    /// and no change, if the claim was lost or the delivery is not the first. What follows one that was
+    /// delivered or given up is due at once.
     async fn settle(
         &self,
         delivery: DeliveryId,
@@ -207,11 +212,13 @@ pub trait Deliveries: Send + Sync + 'static {
     /// The delivery and its payload.
     async fn delivery(&self, id: DeliveryId) -> Result<Option<Claimed>, Error>;
 
-    /// Puts a delivery that was delivered or given up at the end of its line again, due at once; one
-    /// that is on its way becomes due at once. `false` if there is none, or it is nobody's.
+    /// Puts a delivery that was delivered or given up at the end of its line again, due at once, as if
+    /// it had never been tried; one that is on its way keeps its place and its attempts, and becomes
+    /// due at once, unless it is being tried. `false` if there is none, or it is nobody's.
     async fn replay(&self, id: DeliveryId) -> Result<bool, Error>;
 
-    /// Gives what waits for `account` at the provider of `key` to `key`; how many events.
+    /// Gives what waits for `account` at the provider of `key` to `key`, in the order in which it was
+    /// accepted, at the end of the line; how many events.
     async fn adopt(&self, account: &str, key: &ConnectionKey) -> Result<u64, Error>;
 
     /// How many there are of each status; statuses without any may be left out.

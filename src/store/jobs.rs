@@ -4,9 +4,10 @@
 //! 1. There is at most one job of a kind for a connection, with a state that only its worker reads.
 //! 2. A due job is claimed by one worker for a while. If the worker dies, the claim runs out and
 //!    another takes the job over, with the state as it was last written.
-//! 3. A worker that has lost its claim changes nothing ([`Jobs::progress`] and [`Jobs::finish`] answer
-//!    `false`).
-//! 4. A job that is asked for while it is worked on is done once more afterwards.
+//! 3. A worker whose job another has taken over has lost its claim and changes nothing
+//!    ([`Jobs::progress`] and [`Jobs::finish`] answer `false`); until then it may be late.
+//! 4. A job that is asked for while it is worked on is done once more afterwards, also if another
+//!    worker takes it over meanwhile.
 //! 5. Removing a connection leaves its jobs: whoever removes it cancels them.
 
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub struct Job {
     pub due_at: Option<Timestamp>,
     /// Who works on it, as far as the store knows.
     pub owner: Option<OwnerId>,
-    /// When it was last written to.
+    /// When its state was last written.
     pub updated_at: Timestamp,
 }
 
@@ -76,7 +77,8 @@ pub trait Jobs: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Job>, Error>;
 
-    /// Writes how far a claimed job is, and keeps the claim for `ttl` from now; `false` if it was lost.
+    /// Writes how far a claimed job is, and keeps the claim for `ttl` from now; `false`, and no change,
+    /// if it was lost. `None` forgets how far it was, here and in [`Self::finish`].
     async fn progress(
         &self,
         kind: JobKind,
@@ -86,8 +88,9 @@ pub trait Jobs: Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<bool, Error>;
 
-    /// Ends the claim: the job is due again in `next`, or at once if it was asked for meanwhile, or
-    /// not before it is asked for; `false`, and no change, if the claim was lost.
+    /// Writes how far a claimed job is, and ends the claim: the job is due again in `next`, or when it
+    /// was asked for meanwhile, whichever comes first, or else not before it is asked for; `false`, and
+    /// no change, if the claim was lost.
     async fn finish(
         &self,
         kind: JobKind,

@@ -1,9 +1,11 @@
 //! Meetings, as far as a store must know of them: when, whose, how they stand. The rest is sealed.
 //!
 //! 1. A meeting belongs to one connection. Two users who share one have it twice.
-//! 2. What is over stays over: a meeting that was canceled or rejected is never changed back
-//!    ([`StoredMeeting::is_over`]); apart from that, what is newer by the provider's own time stands.
-//! 3. Writing the same twice changes nothing.
+//! 2. What is over stays over: no provider brings back a meeting that was canceled or rejected
+//!    ([`StoredMeeting::is_over`]), so what says that it is over stands against what does not, in
+//!    whichever order they come and whatever their times.
+//! 3. Apart from that, what is newer by the provider's own time stands. Of two of the same time the
+//!    first one stands, so writing the same twice changes nothing.
 
 use async_trait::async_trait;
 
@@ -95,4 +97,17 @@ pub trait Meetings: Send + Sync + 'static {
 
     /// Forgets up to `limit` meetings that ended before `ended`; how many.
     async fn prune_meetings(&self, ended: Timestamp, limit: usize) -> Result<u64, Error>;
+}
+
+// === impl StoredMeeting ===
+
+impl StoredMeeting {
+    /// Whether this one stays as it is when `new` is written.
+    pub(super) fn stands_against(&self, new: &Self) -> bool {
+        if self.is_over == new.is_over {
+            new.version <= self.version
+        } else {
+            self.is_over
+        }
+    }
 }

@@ -318,7 +318,7 @@ pub enum Error {
         known: u32,
     },
     /// A row contradicts itself.
-    #[error("the stored connection {row} is inconsistent: {what}")]
+    #[error("the stored row of {row} is inconsistent: {what}")]
     Inconsistent {
         /// Whose row.
         row: String,

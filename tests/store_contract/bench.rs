@@ -18,8 +18,8 @@ use daypass::{
     },
     http::tls::{Alpn, client_config},
     store::{
-        Connection, Cooldown, Fence, Lease, NewConnection, Redemption, Renewed, Saved,
-        SealedTokens, SharedStore,
+        Connection, Cooldown, Everything, Fence, Lease, NewConnection, Redemption, Renewed, Saved,
+        SealedTokens, SharedStore, Store,
         postgres::{self, Postgres, Surroundings, TimeSource},
         seal::Sealed,
         sqlite::{Options, Sqlite},
@@ -48,12 +48,12 @@ pub(crate) const TTL: Duration = Duration::from_secs(30);
 /// How many changes the stores of the contract remember, at least.
 pub(crate) const KEPT: u32 = 16;
 
-/// A fresh store.
-pub(crate) struct Bench {
+/// A fresh store; `S` is how much of the contract it keeps.
+pub(crate) struct Bench<S: ?Sized = dyn Store> {
     /// A handle to it.
-    pub(crate) store: SharedStore,
+    pub(crate) store: Arc<S>,
     /// A second handle to it, as another process would have one.
-    pub(crate) other: SharedStore,
+    pub(crate) other: Arc<S>,
     /// What both go by.
     pub(crate) clock: ManualClock,
     /// Whatever must live as long as the store.
@@ -61,13 +61,13 @@ pub(crate) struct Bench {
 }
 
 /// A store in a file of its own.
-pub(crate) fn sqlite() -> Bench {
+pub(crate) fn sqlite() -> Bench<dyn Everything> {
     let place = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(START);
     let mut options = Options::default();
     options.keep_changes = KEPT;
     options.poll_every = Duration::from_millis(5);
-    let open = || -> SharedStore {
+    let open = || -> Arc<dyn Everything> {
         let path = place.path().join("daypass.db");
         Arc::new(Sqlite::open_with(path, Arc::new(clock.clone()), options.clone()).unwrap())
     };
@@ -139,7 +139,29 @@ pub(crate) fn memory() -> Bench {
 
 // === impl Bench ===
 
+impl Bench<dyn Everything> {
+    /// This one.
+    pub(crate) fn whole(&self) -> &Self {
+        self
+    }
+
+    /// The same store, for what needs connections only.
+    pub(crate) fn connections(&self) -> Bench {
+        Bench {
+            store: Arc::clone(&self.store) as SharedStore,
+            other: Arc::clone(&self.other) as SharedStore,
+            clock: self.clock.clone(),
+            _place: Box::new(()),
+        }
+    }
+}
+
 impl Bench {
+    /// This one.
+    pub(crate) fn connections(&self) -> &Self {
+        self
+    }
+
     /// Saves a connection of `user` at Calendly.
     pub(crate) async fn connect(&self, user: &str) -> Connection {
         self.save(new(&calendly(user), "first")).await
@@ -233,7 +255,8 @@ pub(crate) fn fence(connection: &Connection) -> Fence {
     Fence::of(connection)
 }
 
-fn fresh() -> SeededRandom {
+/// Chance that nobody else has.
+pub(crate) fn fresh() -> SeededRandom {
     static SEED: AtomicU64 = AtomicU64::new(1);
     SeededRandom::new(SEED.fetch_add(1, Ordering::Relaxed))
 }

@@ -220,7 +220,8 @@ fn behind(db: &Db, fence: &Fence) -> Result<Option<Stored>, Failure> {
     Ok(stored.filter(|stored| Fence::of(&stored.connection) == *fence))
 }
 
-fn write(db: &Db, desk: &Desk, stored: &Stored) -> Result<(), Failure> {
+/// Writes the row and notes the change.
+pub(super) fn write(db: &Db, desk: &Desk, stored: &Stored) -> Result<(), Failure> {
     stored.put(db)?;
     desk.note(db, &stored.connection.key)
 }

@@ -32,12 +32,17 @@ use crate::base::{
     lifecycle::Lifecycle,
 };
 
+mod accounts;
+mod deliveries;
 mod desk;
+mod expiring;
 mod failure;
 mod file;
 mod grants;
+mod jobs;
 mod leases;
 mod listing;
+mod meetings;
 mod reader;
 mod rows;
 mod schema;
@@ -49,6 +54,7 @@ pub struct Sqlite {
     options: Options,
     threads: Threads,
     changed: Arc<Notify>,
+    clock: SharedClock,
 }
 
 /// How to treat the file; the defaults suit a sidecar.
@@ -96,16 +102,14 @@ impl Sqlite {
         let path: Arc<Path> = path.into().into();
         let db = file::open_writer(&path, &options)?;
         let changed = Arc::new(Notify::new());
-        let desk = Desk {
-            clock,
-            keep_changes: options.keep_changes,
-        };
+        let desk = Desk::new(Arc::clone(&clock), options.keep_changes);
         let threads = Threads::start(db, desk, &path, &options, &changed)?;
         Ok(Self {
             path,
             options,
             threads,
             changed,
+            clock,
         })
     }
 

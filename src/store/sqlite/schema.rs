@@ -17,14 +17,20 @@ use crate::store::Error;
 const APPLICATION_ID: i32 = 0x4461_7950;
 
 /// In order; the n-th leads to `user_version` n.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_connections.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_connections.sql"),
+    include_str!("migrations/0003_events.sql"),
+];
 
 /// Brings the file up to date, or says why not.
 pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
     let failed = |error: rusqlite::Error| Failure::from(error).into_error(path);
-    if pending(db, path)?.is_empty() {
+    // One snapshot: between two questions another process could migrate.
+    let look = db.unchecked_transaction().map_err(failed)?;
+    if pending(&look, path)?.is_empty() {
         return Ok(());
     }
+    drop(look);
     let tx = db
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;

@@ -110,3 +110,5 @@ pub(super) fn census(db: &Db) -> Result<Vec<Census>, Failure> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::plan;
