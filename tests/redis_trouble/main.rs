@@ -10,7 +10,15 @@ mod failover;
 #[cfg(test)]
 mod lost_answers;
 #[cfg(test)]
+mod lost_beside;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod notices;
+#[cfg(test)]
+mod older;
 #[cfg(test)]
 mod promises;
 #[cfg(test)]

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use daypass::{
     base::{ids::OwnerId, random::OsRandom},
-    store::{Begun, Committed, Error, Fence, Lease, Redemption, Store},
+    store::{Begun, Committed, Deliveries, DeliveryFilter, Error, Fence, Lease, Redemption, Store},
 };
 use tokio::time::Instant;
 
 use crate::{
     servers::{Server, cli, cluster, eventually, free_port},
-    world::{connect, key, new, open, persist, renewed, tokens, whole},
+    world::{connect, event, key, new, open, persist, renewed, tokens, whole},
 };
 
 fn url(server: &Server) -> String {
@@ -51,6 +51,37 @@ async fn a_server_out_of_memory_takes_nobody_new_and_goes_on_renewing() {
     assert_eq!(store.load(&key("carl")).await.unwrap(), None);
     assert_eq!(store.census().await.unwrap().len(), 1);
     store.check().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_accepted_survives_a_kill() {
+    let options = ["--appendonly", "yes", "--appendfsync", "always"];
+    let mut server = Server::start(&options);
+    let store = open(&url(&server)).await.unwrap();
+    let mut names = Vec::new();
+    for round in 0..3 {
+        for number in 0..20 {
+            let name = format!("event {round} {number}");
+            store.accept(event(&name, &["anna"])).await.unwrap();
+            names.push(name);
+        }
+        server.signal("KILL");
+        server.start_again();
+        let claimed = persist(async || {
+            let me = OwnerId::random(&OsRandom);
+            store.claim_lines(me, Duration::from_millis(1), 5).await
+        });
+        let line = claimed.await;
+        assert_eq!(line[0].delivery.name, names[0]);
+        let filter = DeliveryFilter::default();
+        let listed = store.deliveries(&filter, None, 100).await.unwrap();
+        let listed: Vec<_> = listed
+            .into_iter()
+            .rev()
+            .map(|delivery| delivery.name)
+            .collect();
+        assert_eq!(listed, names);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

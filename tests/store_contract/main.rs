@@ -272,10 +272,10 @@ macro_rules! contract {
 contract!(everything: sqlite, crate::bench::sqlite);
 
 #[cfg(test)]
-contract!(connections: redis, crate::redis_bench::single);
+contract!(everything: redis, crate::redis_bench::single);
 
 #[cfg(test)]
-contract!(connections: redis_cluster, crate::redis_bench::cluster);
+contract!(everything: redis_cluster, crate::redis_bench::cluster);
 
 #[cfg(test)]
 contract!(connections: postgres, crate::bench::postgres);

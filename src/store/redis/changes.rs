@@ -18,6 +18,7 @@ use redis::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    accounts,
     desk::Desk,
     door::in_time,
     failure::Failure,
@@ -31,7 +32,7 @@ use crate::{
 /// Entries of one millisecond that a cursor can tell apart: more than a server could make.
 const SEQUENCE_BITS: u32 = 20;
 
-/// How often outboxes are looked after by one of the processes that share the store.
+/// How often outboxes and indices are looked after by one of the processes that share the store.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 
 /// How long a change may wait in an outbox before another process takes care of it.
@@ -140,9 +141,10 @@ fn write_id(cursor: Cursor) -> String {
     format!("{}-{sequence}", cursor.0 >> SEQUENCE_BITS)
 }
 
-/// Carries to the log what other processes left in the outboxes. One process does it at a time.
+/// Carries to the log what other processes left in the outboxes, and indexes what older versions did
+/// not. One process does it at a time.
 async fn tidy(desk: &Desk) -> Result<(), Failure> {
-    if !desk.is_cluster() || !is_time_to_tidy(desk) {
+    if !is_time_to_tidy(desk) {
         return Ok(());
     }
     let mut claim = redis::cmd("SET");
@@ -151,8 +153,14 @@ async fn tidy(desk: &Desk) -> Result<(), Failure> {
         .arg("PX")
         .arg(u64::try_from(TIDY_EVERY.as_millis()).unwrap_or(10_000) / 2);
     let claimed: Option<String> = desk.command(&claim).await?;
-    if claimed.is_some() {
+    if claimed.is_none() {
+        return Ok(());
+    }
+    if desk.is_cluster() {
         carry_left_behind(desk).await?;
+    }
+    if let Err(failure) = accounts::mend(desk).await {
+        tracing::debug!(?failure, "accounts are indexed again later");
     }
     Ok(())
 }

@@ -55,18 +55,37 @@ impl Desk {
     /// Begins a call of `script`, by the arguments that all share.
     pub(super) fn call<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
         let mut call = script.prepare_invoke();
-        let now = match &self.time {
-            Time::Server => String::new(),
-            Time::Clock(clock) => clock.now().as_millis().to_string(),
-        };
         let channel = if self.is_cluster() {
             String::new()
         } else {
             self.keys.channel()
         };
-        let id = hex::encode(self.random.bytes::<8>());
-        call.arg(now).arg(self.kept()).arg(channel).arg(id);
+        call.arg(self.now()).arg(self.kept()).arg(channel);
+        call.arg(self.call_id());
         call
+    }
+
+    /// Begins a call of `script` about a section (see [`Keys`]), by the arguments that all share.
+    pub(super) fn call_in<'a>(&self, script: &'a Script, section: &str) -> ScriptInvocation<'a> {
+        let mut call = script.prepare_invoke();
+        // Two that never exist: see `section.lua`.
+        call.key(format!("{section}never"));
+        call.key(format!("{section}nowhere"));
+        call.arg(self.now()).arg(self.call_id());
+        call
+    }
+
+    /// The time that scripts go by, in milliseconds; empty for the server's own.
+    pub(super) fn now(&self) -> String {
+        match &self.time {
+            Time::Server => String::new(),
+            Time::Clock(clock) => clock.now().as_millis().to_string(),
+        }
+    }
+
+    /// By what a call is recognised when it is sent again.
+    pub(super) fn call_id(&self) -> String {
+        hex::encode(self.random.bytes::<8>())
     }
 
     /// Begins a call of `script` about the connection of `key`.
@@ -137,7 +156,8 @@ impl Desk {
         call.key(self.keys.single("log"))
             .arg(self.keys.channel())
             .arg(self.kept())
-            .arg(name);
+            .arg(name)
+            .arg(u8::from(at.starts_with('a')));
         let () = self.ask(&call).await?;
         self.command(redis::cmd("HDEL").arg(outbox).arg(at)).await
     }

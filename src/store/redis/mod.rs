@@ -4,7 +4,9 @@
 //!    row, decides, writes it and its indices, and tells of the change: all of that or nothing.
 //! 2. Everything that a script touches lies in one slot ([`keys`]), so a cluster changes nothing of
 //!    this, with two exceptions: changes reach the log in a second step ([`changes`]), and a batch
-//!    that is saved is atomic by connection, not as a whole.
+//!    that is saved is atomic by connection, not as a whole. The same goes for what is kept beside
+//!    connections: all events and deliveries lie in one slot, the jobs of one kind in another,
+//!    meetings and records that end in those of the connections.
 //! 3. Time is the server's, so that sidecars with different clocks agree on leases.
 //! 4. A call that is lost with its connection is sent again, and recognised if it was carried out.
 //!    What a failover loses is lost, though: Redis acknowledges before its replicas have it.
@@ -35,18 +37,24 @@ use crate::base::{
     random::SharedRandom,
 };
 
+mod accounts;
 mod address;
 mod assurances;
 mod changes;
+mod deliveries;
 mod desk;
 mod door;
 mod failure;
 mod grants;
+mod jobs;
 mod keys;
 mod leases;
 mod listing;
+mod meetings;
 mod opening;
 mod plug;
+mod portions;
+mod records;
 mod rows;
 mod scripts;
 mod sentinel;
@@ -228,6 +236,8 @@ impl Store for Redis {
         let mut probes = vec![self.desk.keys.single("probe")];
         if self.desk.is_cluster() {
             probes.extend(self.desk.keys.each("probe"));
+            let sections = self.desk.keys.sections().into_iter();
+            probes.extend(sections.map(|section| format!("{section}probe")));
         }
         let written = probes.into_iter().map(async |probe| {
             let _count: u64 = self.desk.command(redis::cmd("INCR").arg(probe)).await?;

@@ -1,8 +1,9 @@
 //! Opening: may this user do all of it, is the store one that this version knows, what could be lost.
 
-use super::{assurances, desk::Desk, failure::Failure, scripts};
+use super::{accounts, assurances, desk::Desk, failure::Failure, scripts};
 
-/// Raised when keys or rows change in a way that this version would misread.
+/// Raised when keys or rows change in a way that older versions would misread. What is only added, and
+/// found and mended where older versions leave it out, does not raise it ([`accounts`]).
 const SCHEMA: u32 = 1;
 
 /// Makes the store if there is none. A newer one is left alone.
@@ -14,12 +15,7 @@ pub(super) async fn open(desk: &Desk) -> Result<(), Failure> {
         everywhere.arg(desk.keys.each("probe"));
         let _none: u64 = desk.command(&everywhere).await?;
     }
-    let mut opening = scripts::OPEN.prepare_invoke();
-    opening
-        .key(desk.keys.single("schema"))
-        .key(desk.keys.single("log"))
-        .arg(SCHEMA);
-    let found: u32 = desk.ask(&opening).await?;
+    let found = make(desk).await?;
     if found > SCHEMA {
         let known = SCHEMA;
         return Err(Failure::FromTheFuture { found, known });
@@ -28,8 +24,19 @@ pub(super) async fn open(desk: &Desk) -> Result<(), Failure> {
     let mut rehearsal = scripts::REHEARSE.prepare_invoke();
     rehearsal.key(desk.keys.single(&format!("trial-{trial}")));
     let () = desk.ask(&rehearsal).await?;
+    accounts::index_all(desk).await?;
     report(desk).await;
     Ok(())
+}
+
+/// Makes what is missing of the store; the schema that is there.
+pub(super) async fn make(desk: &Desk) -> Result<u32, Failure> {
+    let mut opening = scripts::OPEN.prepare_invoke();
+    for key in ["schema", "log", "accounts", "mended"] {
+        opening.key(desk.keys.single(key));
+    }
+    opening.arg(SCHEMA);
+    desk.ask(&opening).await
 }
 
 /// Says in the log what could be lost. That nobody can tell is no reason not to start.
