@@ -111,3 +111,66 @@ impl fmt::Debug for Followers {
         f.debug_tuple("Followers").field(&self.0.len()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::{
+        base::{
+            clock::Timestamp,
+            ids::{ConnectionId, Generation},
+            random::SeededRandom,
+        },
+        store::Status,
+    };
+
+    /// Takes so long with everything.
+    struct Slow(Duration, Mutex<u32>);
+
+    #[async_trait]
+    impl Follower for Slow {
+        async fn connected(&self, _: &Connection, _: Arrival) {
+            tokio::time::sleep(self.0).await;
+            *self.1.lock() += 1;
+        }
+        async fn disconnecting(&self, _: &Connection) {}
+        async fn disconnected(&self, _: &Connection, _: Revocation) {}
+    }
+
+    fn connection() -> Connection {
+        Connection {
+            key: ConnectionKey {
+                provider: "calendly".parse().unwrap(),
+                user: "u_1".parse().unwrap(),
+            },
+            id: ConnectionId::random(&SeededRandom::new(1)),
+            status: Status::Active,
+            generation: Generation::new(1),
+            tokens: None,
+            external_id: None,
+            organization: None,
+            managed_user_id: None,
+            scope: None,
+            intent: None,
+            cooldown: None,
+            forced_at: None,
+            created_at: Timestamp::EPOCH,
+            updated_at: Timestamp::EPOCH,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn followers_run_side_by_side_and_one_that_hangs_holds_up_nobody_for_ever() {
+        let slow = |secs| Arc::new(Slow(Duration::from_secs(secs), Mutex::new(0)));
+        let (one, two, stuck) = (slow(6), slow(7), slow(1000));
+        let all: [Arc<Slow>; 3] = [Arc::clone(&one), Arc::clone(&two), Arc::clone(&stuck)];
+        let followers = Followers::new(all.map(|one| one as Arc<dyn Follower>).to_vec());
+        let begun = tokio::time::Instant::now();
+        followers.connected(&connection(), Arrival::First).await;
+        assert_eq!(tokio::time::Instant::now() - begun, PATIENCE);
+        let done = [one, two, stuck].map(|one| *one.1.lock());
+        assert_eq!(done, [1, 1, 0]);
+    }
+}

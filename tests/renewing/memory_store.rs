@@ -35,6 +35,8 @@ pub(crate) struct Faults {
     pub(crate) refuse_loads: bool,
     /// Commits fail.
     pub(crate) refuse_commits: bool,
+    /// New grants are not taken.
+    pub(crate) refuse_saves: bool,
     /// Nobody hears of changes.
     pub(crate) deaf: bool,
     /// `extend` is never done.
@@ -326,6 +328,9 @@ impl Store for MemoryStore {
 
     async fn save(&self, batch: Vec<NewConnection>) -> Result<Vec<Saved>, Error> {
         self.up()?;
+        if self.faults.lock().refuse_saves {
+            return Err(unavailable("it takes nothing new"));
+        }
         let mut rows = self.rows.lock();
         let saved = batch
             .into_iter()
