@@ -162,6 +162,10 @@ mod tests {
         ] {
             assert!(origins().check(good).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn every_other_origin_is_told_by_name() {
         let origin = |origin: &str| ReturnFault::Origin {
             origin: origin.to_owned(),
         };
@@ -189,6 +193,14 @@ mod tests {
                 "https://app.example.org./",
                 origin("https://app.example.org."),
             ),
+        ] {
+            assert_eq!(origins().check(bad), Err(why), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_two_parsers_could_read_differently_is_refused() {
+        for (bad, why) in [
             (
                 "https://app.example.org@evil.example/",
                 ReturnFault::UserInfo,

@@ -104,7 +104,8 @@ impl Browser {
         self.cookies.lock().clear();
     }
 
-    fn cookies_for(&self, url: &Url) -> Option<String> {
+    /// What it would send to `url`.
+    pub(crate) fn cookies_for(&self, url: &Url) -> Option<String> {
         let cookies = self.cookies.lock();
         let host = url.host_str().unwrap();
         let ours = cookies
