@@ -16,7 +16,10 @@ use super::{
     saving::{column, rounds},
 };
 use crate::{
-    base::{clock::Timestamp, ids::ConnectionKey},
+    base::{
+        clock::Timestamp,
+        ids::{ConnectionKey, ProviderName},
+    },
     store::{Error, MeetingCursor, MeetingFilter, Meetings, StoredMeeting, Upserted, seal::Sealed},
 };
 
@@ -183,7 +186,7 @@ async fn page(
     after: Option<MeetingCursor>,
     limit: usize,
 ) -> Result<Vec<StoredMeeting>, Failure> {
-    let provider = filter.provider.as_ref().map(|provider| provider.as_str());
+    let provider = filter.provider.as_ref().map(ProviderName::as_str);
     let place = after.as_ref().map(|after| after.provider.as_str());
     let rows = desk
         .query(

@@ -8,8 +8,11 @@ use super::{
     columns, number, read, status,
 };
 use crate::{
-    base::{clock::Timestamp, ids::UserId},
-    store::{Delivery, DeliveryFilter, DeliveryId, Tally},
+    base::{
+        clock::Timestamp,
+        ids::{ProviderName, UserId},
+    },
+    store::{Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, Tally},
 };
 
 /// Where each status is counted.
@@ -26,7 +29,7 @@ pub(super) async fn page(
     before: Option<DeliveryId>,
     limit: usize,
 ) -> Result<Vec<Delivery>, Failure> {
-    let provider = filter.provider.as_ref().map(|provider| provider.as_str());
+    let provider = filter.provider.as_ref().map(ProviderName::as_str);
     let rows = desk
         .query(
             &page_sql(filter),
@@ -47,12 +50,21 @@ pub(super) async fn page(
 /// status is written out, so that its index is seen to fit.
 fn page_sql(filter: &DeliveryFilter) -> String {
     let either = |asked: bool, condition, otherwise| if asked { condition } else { otherwise };
-    let status = match filter.status {
-        None => "d.status <> 'forgotten'".to_owned(),
-        Some(status) => format!("d.status = '{}'", status.as_str()),
+    let status = filter.status.map_or_else(
+        || "d.status <> 'forgotten'".to_owned(),
+        |status| format!("d.status = '{}'", status.as_str()),
+    );
+    let is_rare = filter
+        .status
+        .is_some_and(|status| status != DeliveryStatus::Delivered);
+    // As the index of rare ones has them.
+    let (place, order) = if is_rare {
+        ("-d.id > -$1", "-d.id")
+    } else {
+        ("d.id < $1", "d.id DESC")
     };
     let conditions = [
-        "d.id < $1",
+        place,
         &status,
         either(filter.user.is_some(), "d.user_id = $2", "$2 IS NULL"),
         either(filter.provider.is_some(), "d.provider = $3", "$3 IS NULL"),
@@ -65,7 +77,7 @@ fn page_sql(filter: &DeliveryFilter) -> String {
         " FROM daypass.deliveries d JOIN daypass.events e ON e.n = d.event WHERE "
     );
     format!(
-        "{select}{} ORDER BY d.id DESC LIMIT $6",
+        "{select}{} ORDER BY {order} LIMIT $6",
         conditions.join(" AND ")
     )
 }
