@@ -14,7 +14,7 @@ local count = tonumber(ARGV[9])
 local users, accounts, seen = {}, {}, {}
 for n = 10, 9 + count do
     local user = ARGV[n]
-    if not seen[user] and redis.call('HEXISTS', hash, 'u:' .. user) == 0 then
+    if not seen[user] and not (known[1] and redis.call('HEXISTS', hash, 'u:' .. user) == 1) then
         seen[user] = true
         users[#users + 1] = user
     end
@@ -30,47 +30,59 @@ if known[1] and #users == 0 and #accounts == 0 then
     return { known[1], '0' }
 end
 
--- First of all, for a server that is out of memory refuses it, and then all of it.
 local answer = known[1] and digits(#users) or 'new'
-redis.call('HSET', hash, 'call', CALL .. ' ' .. answer)
-if not known[1] then
-    redis.call('HSET', hash, 'id', ARGV[4], 'provider', provider, 'name', ARGV[6], 'payload', ARGV[7],
-        'at', accepted, 'left', '0')
+local waits, id, name = known[3], ARGV[4], ARGV[6]
+-- First of all, for a server that is out of memory refuses it, and then all of it.
+if known[1] then
+    redis.call('HSET', hash, 'call', CALL .. ' ' .. answer)
+    id, name, provider, accepted = unpack(redis.call('HMGET', hash, 'id', 'name', 'provider', 'at'))
+else
+    redis.call('HSET', hash, 'call', CALL .. ' ' .. answer, 'id', id, 'provider', provider, 'name', name,
+        'at', accepted)
+    redis.call('SET', payload(digest), ARGV[7])
     redis.call('SADD', here .. 'providers', provider)
 end
-local row = redis.call('HMGET', hash, 'id', 'name', 'at')
+local hour, time, made = digits(math.floor(accepted / HOUR)), digits(now()), 0
 
--- A delivery of this event, which is nobody's yet.
-local function make()
-    local id = digits(redis.call('INCR', here .. 'last'))
-    redis.call('HSET', delivery(id), 'event', row[1], 'digest', digest, 'name', row[2], 'provider', provider,
-        'accepted', row[3], 'at', digits(now()), 'attempts', '0')
-    redis.call('HINCRBY', hash, 'left', 1)
-    local hour = digits(math.floor(row[3] / HOUR))
-    redis.call('HSETNX', here .. 'hours', 'a' .. hour, id)
-    redis.call('HSET', here .. 'hours', 'z' .. hour, id)
-    return id
+-- Makes a delivery of this event, for `user` or for nobody; its number.
+local function make(user)
+    local number = digits(redis.call('INCR', here .. 'last'))
+    local row = { 'event', id, 'digest', digest, 'name', name, 'provider', provider, 'accepted', accepted,
+        'at', time, 'attempts', '0' }
+    if user then
+        row[#row + 1], row[#row + 2] = 'user', user
+    end
+    redis.call('HSET', delivery(number), unpack(row))
+    redis.call('HSETNX', here .. 'hours', 'a' .. hour, number)
+    redis.call('HSET', here .. 'hours', 'z' .. hour, number)
+    list(number, { provider = provider }, user and 'pending' or 'unrouted', accepted)
+    made = made + 1
+    return number
 end
 
-local waits = known[3]
 for _, user in ipairs(users) do
-    local id = waits or make()
-    local made = waits and read(id) or { provider = provider, accepted = row[3] }
+    local number = waits
     if waits then
+        local row = read(waits)
         unwait(digest, provider, waits)
+        append(waits, row, user)
         waits = nil
+    else
+        number = make(user)
+        join(number, user, time)
     end
-    redis.call('HSET', hash, 'u:' .. user, id)
-    redis.call('ZADD', here .. 'to:' .. user, id, id)
-    append(id, made, user)
+    redis.call('HSET', hash, 'u:' .. user, number)
+    redis.call('ZADD', here .. 'to:' .. user, number, number)
 end
 if not known[1] and count == 0 then
-    waits = make()
+    waits = make(nil)
     redis.call('HSET', hash, 'waits', waits)
-    list(waits, { provider = provider }, 'unrouted', row[3])
+end
+if made > 0 then
+    redis.call('HINCRBY', hash, 'left', made)
 end
 for _, account in ipairs(accounts) do
     redis.call('HSET', hash, 'a:' .. account, '1')
     redis.call('ZADD', here .. 'of:' .. provider .. '/' .. account, waits, waits)
 end
-return { row[1], answer }
+return { id, answer }

@@ -20,7 +20,7 @@ go_on()
 for _, user in ipairs(users) do
     local first = redis.call('LINDEX', line(user), 0)
     local row = first and read(first) or {}
-    if row.digest and redis.call('HEXISTS', event(row.digest), 'payload') == 1 then
+    if row.digest and redis.call('EXISTS', payload(row.digest)) == 1 then
         claim(claim_of(user), user, ARGV[3], ARGV[4])
         found[#found + 1] = whole(first, row)
     else

@@ -15,7 +15,7 @@ local function forget(id)
     end
     redis.call('DEL', delivery(id))
     if redis.call('HINCRBY', event(row.digest), 'left', -1) <= 0 then
-        redis.call('UNLINK', event(row.digest))
+        redis.call('UNLINK', event(row.digest), payload(row.digest))
     end
 end
 

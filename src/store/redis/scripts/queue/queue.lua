@@ -5,6 +5,7 @@
 --   e:<digest>                hash  an event, by what was signed. u:<user> is the number of that user's
 --                             delivery, a:<account> an account that it waits for, waits the number of
 --                             the delivery that is nobody's, left how many deliveries there are
+--   p:<digest>                text  its payload, which apart from the rest leaves that compact
 --   d:<number>                hash  a delivery
 --   line:<user>               list  numbers of what is on its way to a user, the first one first
 --   claim:<user>  due  busy         who works on which line (claims.lua)
@@ -21,6 +22,10 @@ local HOUR = 3600000
 
 local function event(digest)
     return here .. 'e:' .. digest
+end
+
+local function payload(digest)
+    return here .. 'p:' .. digest
 end
 
 local function delivery(id)
@@ -46,7 +51,7 @@ end
 
 -- A delivery and its payload, as they are answered.
 local function whole(id, row)
-    return { id, redis.call('HGETALL', delivery(id)), redis.call('HGET', event(row.digest), 'payload') or '' }
+    return { id, redis.call('HGETALL', delivery(id)), redis.call('GET', payload(row.digest)) or '' }
 end
 
 -- Lists a delivery under `status`, with the time that counts for that, or no longer (nil).
@@ -73,14 +78,20 @@ local function line_up(user)
     end
 end
 
--- Puts a delivery at the end of the line of its user, due at once.
+-- Puts a delivery that is pending at the end of the line of its user. A line that was empty is nobody's.
+local function join(id, user, at)
+    if redis.call('RPUSH', line(user), id) == 1 then
+        redis.call('ZADD', DUE, at, user)
+    end
+end
+
+-- Makes a delivery that is there pending again, or for the first time, due at once.
 local function append(id, row, user)
-    redis.call('HSET', delivery(id), 'user', user, 'at', digits(now()), 'attempts', '0')
+    local at = digits(now())
+    redis.call('HSET', delivery(id), 'user', user, 'at', at, 'attempts', '0')
     redis.call('HDEL', delivery(id), 'first', 'error')
     list(id, row, 'pending', row.accepted)
-    if redis.call('RPUSH', line(user), id) == 1 then
-        line_up(user)
-    end
+    join(id, user, at)
 end
 
 -- The accounts that an event waits for wait no longer.
