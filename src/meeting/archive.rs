@@ -202,12 +202,12 @@ fn merged(new: &provider::Meeting, known: Option<Details>) -> Details {
 
 /// The known attendees, with what is new of `some` of them; told apart by address, or by name.
 fn with_those(mut known: Vec<Attendee>, some: &[Attendee]) -> Vec<Attendee> {
-    let same = |a: &Attendee, b: &Attendee| match (&a.email, &b.email) {
-        (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
-        _ => a.name == b.name,
+    let is_one = |one: &Attendee, other: &Attendee| match (&one.email, &other.email) {
+        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+        _ => one.name == other.name,
     };
     for attendee in some {
-        match known.iter_mut().find(|other| same(other, attendee)) {
+        match known.iter_mut().find(|other| is_one(other, attendee)) {
             Some(other) => *other = attendee.clone(),
             None => known.push(attendee.clone()),
         }

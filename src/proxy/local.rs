@@ -362,9 +362,9 @@ pub(super) fn with_connect_url(error: BoxError, connections: &dyn LocalCalls) ->
         Ok(error) => *error,
         Err(other) => return other,
     };
-    let key = match &error {
-        token::Error::NotConnected { key } | token::Error::NeedsReauth { key, .. } => key,
-        _ => return error.into(),
+    let (token::Error::NotConnected { key } | token::Error::NeedsReauth { key, .. }) = &error
+    else {
+        return error.into();
     };
     match connections.connect_url(key) {
         Some(connect_url) => Unconnected {

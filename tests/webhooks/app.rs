@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An app on a port of its own. Clones are the same app.
 #[derive(Clone)]
@@ -111,7 +111,7 @@ impl App {
         };
         match timeout(PATIENCE, waiting).await {
             Ok(taken) => taken,
-            Err(_) => panic!(
+            Err(_late) => panic!(
                 "only {} of {count} came: {:?}",
                 self.taken().len(),
                 self.taken()

@@ -48,7 +48,7 @@ struct Ingress {
     clock: ManualClock,
     witness: Arc<Heard>,
     http: reqwest::Client,
-    _place: TempDir,
+    place: TempDir,
 }
 
 #[derive(Default)]
@@ -100,7 +100,7 @@ impl Ingress {
             clock,
             witness,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            _place: place,
+            place: place,
         }
     }
 
@@ -499,7 +499,7 @@ async fn a_store_that_takes_no_more_is_503_and_the_event_is_taken_when_it_does()
     assert_eq!(full.1["type"], "urn:daypass:problem:store-unavailable");
     let kept = ingress.users().await.len();
     assert_eq!(
-        kept as u32,
+        u32::try_from(kept).unwrap(),
         number - 1,
         "what was acknowledged is there, and nothing else"
     );
@@ -531,7 +531,7 @@ async fn what_is_kept_does_not_show_who_took_part() {
     ingress.connect("calendly", "alice", Some(ALICE)).await;
     assert_eq!(ingress.calendly(&invitee(1, ALICE, &[ALICE])).await, 200);
     ingress.clock.advance(Duration::from_secs(1));
-    for entry in std::fs::read_dir(ingress._place.path()).unwrap() {
+    for entry in std::fs::read_dir(ingress.place.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         let shows = bytes.windows(17).any(|part| part == b"guest@example.org");
         assert!(!shows, "the store shows personal data");

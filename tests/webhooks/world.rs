@@ -123,7 +123,7 @@ impl World {
                 tokio::task::yield_now().await;
             }
         };
-        if timeout(Duration::from_secs(60), looking).await.is_err() {
+        if timeout(Duration::from_mins(1), looking).await.is_err() {
             panic!("no {count} are {status:?}: {:?}", self.deliveries().await);
         }
     }
@@ -150,9 +150,9 @@ impl World {
                 tokio::task::yield_now().await;
             }
         };
-        match timeout(Duration::from_secs(60), looking).await {
+        match timeout(Duration::from_mins(1), looking).await {
             Ok(found) => found,
-            Err(_) => panic!("not tried {attempts} times: {:?}", self.deliveries().await),
+            Err(_late) => panic!("not tried {attempts} times: {:?}", self.deliveries().await),
         }
     }
 }

@@ -63,6 +63,16 @@ pub(super) async fn through(story: &Story, out: &mut dyn Write) -> Outcome {
         reader.renewed_since(before).await?,
     )?;
 
+    last_steps(&reader, out).await
+}
+
+/// What is done to tokens behind the app's back, and how carol comes to have some.
+#[expect(
+    clippy::future_not_send,
+    reason = "it writes to the standard output of its thread"
+)]
+async fn last_steps(reader: &Reader<'_>, out: &mut dyn Write) -> Outcome {
+    let story = reader.story;
     reader.kill(&story.calcom, "bob").await?;
     let (status, _) = reader.get("/calcom/v2/me", Some("bob")).await?;
     tell(

@@ -150,18 +150,23 @@ minute here (really: hours). Keep this window open for the log, and try in anoth
                 expect: "→ 200: refused, minted anew with the client's secret (log: redemption=force), \
                          replayed.\n     `Proxy-Status` tells.",
             },
-            Step {
-                title: "Let carol connect: a link, the provider's consent page, and she is in.",
-                try_this: vec![format!(
-                    "curl -sw '\\n' -X POST {outbound}/-/calendly/connect-link -H 'X-User-Id: carol'"
-                )],
-                expect: "→ open `url` in a browser and consent; then call for carol as you did for alice.",
-            },
+            self.connecting(),
             Step {
                 title: "Alice revokes your app at Calendly. Only she can mend that, and you are told so.",
                 try_this: vec![kill(calendly, "alice"), look("/calendly/users/me", "alice")],
                 expect: "→ 424 needs-reauth, with `reason` and `since`. bob is not affected.",
             },
         ]
+    }
+
+    fn connecting(&self) -> Step {
+        Step {
+            title: "Let carol connect: a link, the provider's consent page, and she is in.",
+            try_this: vec![format!(
+                "curl -sw '\\n' -X POST {}/-/calendly/connect-link -H 'X-User-Id: carol'",
+                self.outbound
+            )],
+            expect: "→ open `url` in a browser and consent; then call for carol as you did for alice.",
+        }
     }
 }

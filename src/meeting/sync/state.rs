@@ -126,14 +126,14 @@ impl Progress {
         let run = state.and_then(|state| state.run.as_ref());
         let last_error = state.and_then(|state| state.last_error.clone());
         let finished_at = state.and_then(|state| state.finished_at);
-        let stage = match (run, &last_error, finished_at) {
+        let reached = match (run, &last_error, finished_at) {
             (_, Some(_), _) => Stage::Failed,
             (Some(_), ..) => Stage::Running,
             (None, None, Some(_)) => Stage::Done,
             (None, None, None) => Stage::Waiting,
         };
         Self {
-            stage,
+            stage: reached,
             pages: run.map_or(0, |run| run.pages),
             meetings: run.map_or_else(|| state.map_or(0, |state| state.read), |run| run.read),
             began_at: run.map(|run| run.began_at),

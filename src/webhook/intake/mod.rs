@@ -228,8 +228,11 @@ impl Inner {
             .routing
             .find(provider.name(), &event, target.as_ref())
             .await?;
-        self.keep(provider, target, &event, found, headers, body)
-            .await
+        let envelope = Envelope {
+            headers: kept(&headers),
+            body,
+        };
+        self.keep(provider, target, &event, found, &envelope).await
     }
 
     async fn read(&self, body: Body) -> Result<Zeroizing<Vec<u8>>, Refusal> {
@@ -274,21 +277,16 @@ impl Inner {
         target: Option<Target>,
         event: &Event,
         found: Found,
-        headers: HeaderMap,
-        body: Zeroizing<Vec<u8>>,
+        envelope: &Envelope,
     ) -> Result<Verdict, Refusal> {
         let id = EventId::random(&*self.random);
-        let envelope = Envelope {
-            headers: kept(&headers),
-            body,
-        };
         let recipients = found.recipients.clone();
         let accepted = self.store.accept(NewEvent {
             id,
             provider: provider.name().clone(),
             name: event.name.clone(),
             dedupe: event.key.0,
-            payload: self.envelopes.seal(provider.name(), id, &envelope),
+            payload: self.envelopes.seal(provider.name(), id, envelope),
             recipients: found.recipients,
             accounts: found.accounts,
             at: self.clock.now(),
