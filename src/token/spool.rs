@@ -253,7 +253,7 @@ mod tests {
                 disk.may_remove.add_permits(1);
             }
         );
-        (settled.unwrap(), put.unwrap());
+        put.and(settled).unwrap();
         assert_eq!(found(&disk).await, [Generation::new(8)]);
     }
 
@@ -269,7 +269,7 @@ mod tests {
                 disk.may_write.add_permits(1);
             }
         );
-        (put.unwrap(), settled.unwrap());
+        put.and(settled).unwrap();
         assert_eq!(found(&disk).await, []);
         assert_eq!(spool.len(), 0);
     }
@@ -288,7 +288,7 @@ mod tests {
                 disk.may_write.add_permits(1);
             }
         );
-        (put.unwrap(), settled.unwrap());
+        put.and(settled).unwrap();
         assert_eq!(spool.get(&key()).unwrap().from, Generation::new(8));
         assert_eq!(found(&disk).await, [Generation::new(8)]);
     }

@@ -6,6 +6,8 @@
 //! - `DAYPASS_SIM_SEED=7 cargo test --test simulation one_seed` repeats one, step by step.
 //! - `DAYPASS_SIM_WITHOUT=UnfencedMarks` beside it takes a protection out.
 //! - `DAYPASS_SIM_SEEDS=100000` runs that many; `DAYPASS_LONG_TESTS=1` a million.
+//!
+//! Beside it, [`exhaustive`] looks at every state of a model of the bare protocol.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,9 +17,12 @@
 )]
 
 mod dice;
+mod exhaustive;
 mod ledger;
 #[path = "../renewing/memory_store.rs"]
 mod memory_store;
+#[path = "../../src/token/model/mod.rs"]
+mod model;
 mod mutant;
 mod network;
 mod plan;
