@@ -5,6 +5,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::too_many_lines,
     clippy::panic,
     clippy::disallowed_methods,
     reason = "a test that meets the unexpected must fail loudly, and browsers are tasks of the test itself"

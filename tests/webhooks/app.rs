@@ -109,14 +109,11 @@ impl App {
                 came.await;
             }
         };
-        match timeout(PATIENCE, waiting).await {
-            Ok(taken) => taken,
-            Err(_late) => panic!(
-                "only {} of {count} came: {:?}",
-                self.taken().len(),
-                self.taken()
-            ),
-        }
+        let came = timeout(PATIENCE, waiting).await;
+        came.unwrap_or_else(|_late| {
+            let taken = self.taken();
+            panic!("only {} of {count} came: {taken:?}", taken.len())
+        })
     }
 }
 

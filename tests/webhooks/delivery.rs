@@ -40,7 +40,8 @@ async fn an_event_reaches_the_app_signed_and_with_its_user() {
     assert_eq!(taken.header("daypass-provider"), "calendly");
     assert_eq!(taken.header("daypass-event"), "connection.connected");
     assert_eq!(taken.header("content-type"), "application/json");
-    let key = BASE64_STANDARD.decode(&SECRET["whsec_".len()..]).unwrap();
+    let encoded = SECRET.strip_prefix("whsec_").unwrap();
+    let key = BASE64_STANDARD.decode(encoded).unwrap();
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
     let (id, at) = (
         taken.header("webhook-id"),
@@ -92,7 +93,7 @@ async fn the_apps_retry_after_is_waited_for() {
     );
 }
 
-/// W14: svix and OneUptime followed redirects into private networks.
+/// W14: svix and others followed redirects into private networks.
 #[tokio::test]
 async fn a_redirect_is_a_failure_and_is_not_followed() {
     let (app, elsewhere) = (App::start().await, App::start().await);

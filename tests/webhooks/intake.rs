@@ -100,7 +100,7 @@ impl Ingress {
             clock,
             witness,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            place: place,
+            place,
         }
     }
 

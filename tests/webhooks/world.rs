@@ -123,9 +123,9 @@ impl World {
                 tokio::task::yield_now().await;
             }
         };
-        if timeout(Duration::from_mins(1), looking).await.is_err() {
-            panic!("no {count} are {status:?}: {:?}", self.deliveries().await);
-        }
+        let seen = timeout(Duration::from_mins(1), looking).await;
+        let all = self.deliveries().await;
+        assert!(seen.is_ok(), "no {count} are {status:?}: {all:?}");
     }
 
     /// Waits until the first delivery was tried `attempts` times.
@@ -150,10 +150,9 @@ impl World {
                 tokio::task::yield_now().await;
             }
         };
-        match timeout(Duration::from_mins(1), looking).await {
-            Ok(found) => found,
-            Err(_late) => panic!("not tried {attempts} times: {:?}", self.deliveries().await),
-        }
+        let found = timeout(Duration::from_mins(1), looking).await;
+        let all = self.deliveries().await;
+        found.unwrap_or_else(|_late| panic!("not tried {attempts} times: {all:?}"))
     }
 }
 
