@@ -2,15 +2,13 @@
 """What idle sidecars ask of their store. One command: benches/idle.py
 
 Starts each store and some sidecars on it that serve nobody, waits until they have settled, and counts
-for a while. From that, what 2,000 would ask. Half of what is counted is done by one sidecar for all
-(the sweep, the census), so it is told apart by two runs: with one sidecar and with several.
+for a while. Some of it is done by one sidecar for all (the sweep, the census): it is told apart by
+two runs, with few sidecars and with more. From that, what 2,000 would ask.
 """
 
 import argparse
 import json
 import pathlib
-import re
-import subprocess
 import sys
 import time
 
@@ -78,33 +76,50 @@ def count(store, binary, sidecars, settle, seconds):
             process.stop()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--binary", default=bed.ROOT / "target/release/daypass")
-    parser.add_argument("--stores", default="postgres,pgbouncer,redis,redis-cluster")
-    parser.add_argument("--sidecars", type=int, default=10)
-    parser.add_argument("--settle", type=float, default=150, help="seconds before counting")
-    parser.add_argument("--seconds", type=float, default=180, help="seconds of counting")
-    parser.add_argument("--name", help="save as benches/results/NAME.json")
-    options = parser.parse_args()
-    results = {}
-    for kind in options.stores.split(","):
+def both(kind, options):
+    """What is asked in all by few sidecars, and by many; each with the connections."""
+    found = []
+    for sidecars in options.sidecars:
         with servers.STORES["postgres" if kind == "pgbouncer" else kind]() as store:
             if kind == "pgbouncer":
                 store.front = servers.Bouncer(store)
             try:
-                connections, found = count(store, options.binary, options.sidecars, options.settle,
-                                           options.seconds)
+                found.append(count(store, options.binary, sidecars, options.settle, options.seconds))
             finally:
                 if kind == "pgbouncer":
                     store.front.__exit__()
-        results[kind] = {"sidecars": options.sidecars, "connections": connections, "per_second": found}
-        each = sum(calls for calls, _ in found.values()) / options.sidecars
-        busy = sum(ms for _, ms in found.values()) / options.sidecars
-        print(f"\n{kind}: {connections / options.sidecars:.1f} connections, {each:.3f} operations/s and "
-              f"{busy * 1000:.0f} us/s of the store, each; of 2,000: {each * 2000:.0f}/s")
-        for what, (calls, ms) in sorted(found.items(), key=lambda item: -item[1][0])[:14]:
-            print(f"  {calls / options.sidecars:9.4f}/s {ms / options.sidecars * 1000:9.1f} us/s  {what[:110]}")
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--binary", default=bed.ROOT / "target/release/daypass")
+    parser.add_argument("--stores", default="postgres,pgbouncer,redis,redis-cluster")
+    parser.add_argument("--sidecars", type=int, nargs=2, default=[2, 10], help="few, and many")
+    parser.add_argument("--settle", type=float, default=110, help="seconds before counting")
+    parser.add_argument("--seconds", type=float, default=180, help="seconds of counting")
+    parser.add_argument("--name", help="save as benches/results/NAME.json")
+    options = parser.parse_args()
+    few, many = options.sidecars
+    results = {}
+    for kind in options.stores.split(","):
+        (_, less), (connections, more) = both(kind, options)
+        # A straight line: what grows with the sidecars, and what one does for all.
+        lines = {}
+        for what in {*less, *more}:
+            (small, _), (large, ms) = less.get(what, (0, 0)), more.get(what, (0, 0))
+            each = max(0.0, (large - small) / (many - few))
+            lines[what] = {"each": each, "once": max(0.0, large - each * many),
+                           "us": ms * 1000 / large if large else 0.0}
+        results[kind] = {"sidecars": options.sidecars, "connections": connections / many, "per_second": lines}
+        each = sum(line["each"] for line in lines.values())
+        once = sum(line["once"] for line in lines.values())
+        busy = sum(line["each"] * line["us"] for line in lines.values())
+        print(f"\n{kind}: {connections / many:.1f} connections each; {each:.3f} operations/s and {busy:.0f} us/s "
+              f"of the store each, and {once:.2f}/s by one for all; 2,000: {each * 2000 + once:,.0f}/s, "
+              f"{busy * 2000 / 1e6:.3f} of a core")
+        for what, line in sorted(lines.items(), key=lambda item: -item[1]["each"])[:14]:
+            print(f"  {line['each']:8.4f}/s each {line['once']:8.3f}/s once {line['us']:8.1f} us  {what[:100]}")
         sys.stdout.flush()
     if options.name:
         out = bed.HERE / "results" / f"{options.name}.json"

@@ -8,12 +8,16 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 
 import bed
+
+# Told to end, a bench ends its servers first.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
 
 
 def _postgres_program(name):
