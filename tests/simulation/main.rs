@@ -44,6 +44,9 @@ use crate::{
     schedule::{Report, run},
 };
 
+/// Those of `docs/refresh-protocol.md`, all of which are held here.
+const INVARIANTS: usize = 8;
+
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -110,7 +113,10 @@ fn no_schedule_breaks_an_invariant() {
         .iter()
         .map(|(what, n)| format!("{what}: {n}"))
         .collect();
-    say(&format!("simulation: {}", counted.join(", ")));
+    say(&format!(
+        "simulation: {INVARIANTS} invariants, {}",
+        counted.join(", ")
+    ));
     if let Some(failed) = failed {
         let (seed, what) = (failed.seed, failed.violation.unwrap());
         panic!(

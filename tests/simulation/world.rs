@@ -267,7 +267,9 @@ impl World {
     pub(crate) fn knows_removed(&self, slot: usize, key: &ConnectionKey) -> bool {
         let removed = self.removed.lock().get(key).copied();
         removed.is_some_and(|at| {
-            let told = at + NEWS < Instant::now() && *self.deaf_until.lock() + NEWS < at;
+            let deaf = self.mutant == Some(Mutant::NoNotifications)
+                || at <= *self.deaf_until.lock() + NEWS;
+            let told = !deaf && at + NEWS < Instant::now();
             told && self.ledger.lock().undisturbed(slot, at)
         })
     }
