@@ -119,8 +119,8 @@ pub(super) fn force_wait(config: &Config, connection: &Connection, now: Timestam
     }
 }
 
-/// How long to leave the provider alone after one more failure of `connection`; no longer than
-/// `longest`, if the failure says nothing of the connection.
+/// How long to leave the provider alone after one more failure of `connection`. If that is the
+/// provider's trouble, no longer than `longest`, and it is not held against the connection.
 pub(super) fn cooldown(
     config: &Config,
     connection: &Connection,
@@ -129,26 +129,30 @@ pub(super) fn cooldown(
     random: &dyn Random,
     now: Timestamp,
 ) -> Cooldown {
-    let failures = connection
-        .cooldown
-        .map_or(0, |cooldown| cooldown.failures)
-        .saturating_add(1);
-    let growth = backoff(config);
-    let own = Backoff {
-        max: longest.unwrap_or(growth.max),
-        ..growth
-    };
-    let own = own.after(failures, random);
-    let wait = match error {
-        CallError::RateLimited {
-            retry_after: Some(asked),
-            ..
-        } => (*asked)
-            .clamp(config.cooldown, config.cooldown_max)
-            .saturating_add(random.up_to(config.cooldown))
-            .max(own)
-            .min(config.cooldown_max),
-        _ => own,
+    let before = connection.cooldown.map_or(0, |cooldown| cooldown.failures);
+    let once_more = before.saturating_add(1);
+    let own = backoff(config).after(once_more, random);
+    let (failures, wait) = match (error, longest) {
+        (_, Some(longest)) if before > 0 => {
+            let growth = Backoff {
+                first: longest,
+                max: longest,
+            };
+            (before, growth.after(1, random))
+        }
+        (
+            CallError::RateLimited {
+                retry_after: Some(asked),
+                ..
+            },
+            _,
+        ) => {
+            let asked = (*asked)
+                .clamp(config.cooldown, config.cooldown_max)
+                .saturating_add(random.up_to(config.cooldown));
+            (once_more, asked.max(own).min(config.cooldown_max))
+        }
+        _ => (once_more, own),
     };
     Cooldown {
         until: now.saturating_add(wait),

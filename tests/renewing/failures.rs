@@ -221,6 +221,11 @@ async fn after_an_outage_of_the_provider_everybody_is_back_within_seconds_and_no
         let calls = world.provider.renewals();
         assert!(calls <= USERS + 100, "{calls} calls in ten minutes");
         assert_eq!(sidecar.tokens.health().in_trouble.len(), 1);
+        for key in &keys {
+            // A call that is still under way when the trouble ends must not be held against its user.
+            let failures = world.stored(key).await.cooldown.unwrap().failures;
+            assert!(failures <= 2, "{failures} failures of {key}");
+        }
         world.provider.always(None);
         let mut waited = 0;
         while ask_all().await < USERS {
