@@ -51,7 +51,7 @@ pub use self::{
     },
     switches::{
         ApiFault, ApiMischief, CalcomSwitches, CalendlySwitches, Call, Canned, ClientStatus,
-        Malformation, Switches, TokenFault, TokenMischief,
+        Malformation, SameWebhook, Switches, TokenFault, TokenMischief,
     },
 };
 

@@ -93,11 +93,22 @@ pub struct CalendlySwitches {
     pub app_signing_key: Option<String>,
     /// Whether nobody has a paid plan, hence no webhooks.
     pub free_plan: bool,
-    /// Whether a callback address can be had once only, whatever the scope: what makes two
-    /// subscriptions the same is not documented.
-    pub unique_urls: bool,
+    /// What makes two webhook subscriptions the same, so that the second is refused.
+    pub same_webhook: SameWebhook,
     /// Whether `event_type.*` cannot be subscribed to, as one of two documents has it.
     pub no_event_types: bool,
+}
+
+/// What makes two webhook subscriptions at Calendly the same, which is not documented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SameWebhook {
+    /// The address, the scope and whose it is.
+    Owner,
+    /// The address alone.
+    Url,
+    /// Nothing: there may be any number.
+    Never,
 }
 
 /// What the provider's staff think of an OAuth client.
@@ -363,7 +374,7 @@ impl Default for CalendlySwitches {
             spent_status: 400,
             app_signing_key: None,
             free_plan: false,
-            unique_urls: false,
+            same_webhook: SameWebhook::Owner,
             no_event_types: false,
         }
     }

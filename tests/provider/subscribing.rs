@@ -6,7 +6,7 @@ use daypass::{
         ApiError, Coverage, Denial, Health, Subscribed, Subscription, Wanted, Webhooks,
         calendly::WebhookScope,
     },
-    sandbox::{ApiFault, ApiMischief, BookingOrder, Canned, Disable, NewUser},
+    sandbox::{ApiFault, ApiMischief, BookingOrder, Canned, Disable, NewUser, SameWebhook},
 };
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -96,6 +96,23 @@ async fn there_is_one_subscription_however_often_it_is_asked_for() {
         assert_eq!(hearing(&provider, &world, "alice"), 1);
         assert_eq!(health(webhooks, &user, &first.id).await, Health::Active);
     }
+}
+
+#[tokio::test]
+async fn there_is_one_even_where_the_service_would_take_any_number() {
+    let world = World::open().await;
+    let sandbox = world.sandbox.calendly();
+    sandbox.set(|switches| switches.calendly.same_webhook = SameWebhook::Never);
+    let alice = world.calendly_user(&NewUser::named("alice"));
+    let provider = Either::Calendly(world.calendly());
+    let first = made(subscribe(provider.webhooks(), &alice, &hook()).await);
+    let again = adopted(subscribe(provider.webhooks(), &alice, &hook()).await);
+    assert_eq!(again.id, first.id);
+    // Two processes that were equally fast leave two; the next one who looks leaves one.
+    other(&provider, &world, &alice, HOOK).await;
+    assert_eq!(hearing(&provider, &world, "alice"), 2);
+    adopted(subscribe(provider.webhooks(), &alice, &hook()).await);
+    assert_eq!(hearing(&provider, &world, "alice"), 1);
 }
 
 #[tokio::test]
@@ -314,7 +331,7 @@ async fn what_another_scope_left_behind_makes_room() {
     world
         .sandbox
         .calendly()
-        .set(|switches| switches.calendly.unique_urls = true);
+        .set(|switches| switches.calendly.same_webhook = SameWebhook::Url);
     let alice = world.calendly_user(&NewUser::named("alice"));
     made(subscribe(&world.calendly(), &alice, &hook()).await);
     let organization =

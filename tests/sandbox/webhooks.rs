@@ -1,6 +1,6 @@
 //! Webhooks and consent, in the corners where the services differ from what one would expect.
 
-use daypass::sandbox::{Announcement, Disable};
+use daypass::sandbox::{Announcement, Disable, SameWebhook};
 
 use super::*;
 
@@ -151,7 +151,7 @@ async fn families_are_offered_where_they_are_documented_to_be() {
 }
 
 #[tokio::test]
-async fn an_address_may_be_had_once_per_scope_or_once_at_all() {
+async fn an_address_may_be_had_once_per_scope_once_at_all_or_as_often_as_wanted() {
     let room = Room::open().await;
     let calendly = room.sandbox.calendly();
     let alice = calendly.create_user(&NewUser::named("alice")).unwrap();
@@ -162,9 +162,11 @@ async fn an_address_may_be_had_once_per_scope_or_once_at_all() {
     };
     assert_eq!(subscribe("user", "http://127.0.0.1:9/a").await, 201);
     assert_eq!(subscribe("organization", "http://127.0.0.1:9/a").await, 201);
-    calendly.set(|switches| switches.calendly.unique_urls = true);
+    calendly.set(|switches| switches.calendly.same_webhook = SameWebhook::Url);
     assert_eq!(subscribe("user", "http://127.0.0.1:9/b").await, 201);
     assert_eq!(subscribe("organization", "http://127.0.0.1:9/b").await, 409);
+    calendly.set(|switches| switches.calendly.same_webhook = SameWebhook::Never);
+    assert_eq!(subscribe("user", "http://127.0.0.1:9/b").await, 201);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     base::clock::Timestamp,
-    sandbox::{dates, wire::query},
+    sandbox::{dates, switches::SameWebhook, wire::query},
 };
 
 type Answer = Result<Response, Refusal>;
@@ -119,19 +119,23 @@ async fn create(State(calendly): Cal, headers: HeaderMap, body: Bytes) -> Answer
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let subscription = calendly.wanted(&caller, &body)?;
     let base = &calendly.stage.base_url;
-    let unique = calendly
+    let same = calendly
         .stage
-        .switch(|switches| switches.calendly.unique_urls);
+        .switch(|switches| switches.calendly.same_webhook);
     let mut state = calendly.state.lock();
-    let same = |one: &Subscription| {
+    let taken = |one: &Subscription| {
+        let owner = one.scope == subscription.scope
+            && one.organization == subscription.organization
+            && one.user == subscription.user
+            && one.group == subscription.group;
         one.url == subscription.url
-            && (unique
-                || one.scope == subscription.scope
-                    && one.organization == subscription.organization
-                    && one.user == subscription.user
-                    && one.group == subscription.group)
+            && match same {
+                SameWebhook::Owner => owner,
+                SameWebhook::Url => true,
+                SameWebhook::Never => false,
+            }
     };
-    if state.subscriptions.iter().any(same) {
+    if state.subscriptions.iter().any(taken) {
         let message = "Hook with this url already exists";
         return Err(problem(StatusCode::CONFLICT, "Already Exists", message));
     }
