@@ -3,7 +3,7 @@
 //! 1. It runs in a task of its own: once a code is spent, a browser that leaves loses nothing.
 //! 2. The code is redeemed once. Only a call that never left the process is made again.
 //! 3. Nothing of the old grant is touched before the new one is stored. Then the old one is revoked,
-//!    unless that could end the new one ([`Tokens::revoke_former`]).
+//!    unless that could end the new one ([`revoke_former`](crate::token::Tokens::revoke_former)).
 //! 4. The account is what the token answer says, else what the provider's own account says. If that
 //!    does not answer, the connection is made all the same, and is identified later: the code is
 //!    spent, and the token works. Only if the user did not allow to know it, nobody is connected.

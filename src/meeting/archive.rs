@@ -5,7 +5,7 @@
 //! 2. A webhook may tell less than the API. What it leaves open stays as it was known
 //!    ([`Attendees`]).
 //! 3. Of two versions the later by the provider's time stands; what is over stays over
-//!    ([`store::Meetings`](crate::store::Meetings)).
+//!    ([`store::Meetings`]).
 
 use std::sync::Arc;
 

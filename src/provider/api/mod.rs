@@ -3,7 +3,7 @@
 //! 1. Nothing is retried here. [`ApiError::TokenRefused`] is for the caller, who asks the token room
 //!    for a newer token than the one refused and calls once more.
 //! 2. Which answer refuses a token is the same rule as for forwarded requests:
-//!    [`Provider::judge`](super::Provider::judge).
+//!    [`super::Provider::judge`].
 //! 3. A token goes to the configured API only: links in an answer are taken apart, never followed.
 //! 4. Bodies hold personal data, and at Cal.com the token or a webhook's secret: no error keeps a word
 //!    of one.

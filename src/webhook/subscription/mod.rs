@@ -7,7 +7,7 @@
 //!    the subscription's state, shown with the connection, and tried again now and then.
 //! 3. It is looked at every few hours. One that the provider has switched off is made anew.
 //! 4. When a connection is removed its subscription is deleted first, while there still is a token.
-//! 5. One process at a time works on a subscription ([`Jobs`]); one that dies is replaced.
+//! 5. One process at a time works on a subscription ([`Jobs`](store::Jobs)); one that dies is replaced.
 
 use std::{sync::Arc, time::Duration};
 

@@ -83,7 +83,7 @@ proptest! {
         flip in any::<proptest::sample::Index>(),
     ) {
         let header = signed(&key, &body);
-        prop_assert_eq!(verified(&[&header], &body, &["x", &key]), Ok(1));
+        prop_assert_eq!(verified(&[&header], &body, &["another key", &key]), Ok(1));
         let mut changed = body.clone();
         changed[flip.index(body.len())] ^= 1;
         prop_assert_eq!(verified(&[&header], &changed, &[&key]), Err(Forged::Wrong));
