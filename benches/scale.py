@@ -91,6 +91,7 @@ def asked(daypass, config, count, users):
     """Milliseconds of requests for users that are not in memory, one after the other."""
     port = bed.free_port()
     command = [daypass, "--config", config, "--set", f"outbound.listen=127.0.0.1:{port}",
+               "--set", "ingress.listen=127.0.0.1:0",
                "--set", f"admin.listen=127.0.0.1:{bed.free_port()}", "--set", "telemetry.log=warn", "run"]
     times = []
     with bed.Process("daypass", command, port, log=f"{config.parent}/daypass.log") as process:

@@ -166,6 +166,8 @@ impl Ground {
             r#"
 [outbound]
 listen = "127.0.0.1:0"
+[ingress]
+listen = "127.0.0.1:0"
 [admin]
 listen = "127.0.0.1:0"
 [store]
