@@ -4,7 +4,7 @@
 //!    those of the others: it reads, and only every so often does it write.
 //! 2. Whatever fails elsewhere is looked at at once, by a write. So the store of a busy sidecar shows
 //!    its failure in the moment that it matters, and of an idle one within [`LOOK_EVERY`], or
-//!    [`CHECK_EVERY`] if only writes fail.
+//!    it is back within [`RETRY_EVERY`] or so.
 //! 3. The connections are counted by one sidecar for all, as counting reads them all.
 
 use std::{sync::Arc, time::Duration};
@@ -29,11 +29,15 @@ use crate::{
 /// How soon a store that fails, or is about to, shows at a sidecar that does not use it just then.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// How soon a store that can be read but not written to shows at such a sidecar, at the latest.
-const CHECK_EVERY: Duration = Duration::from_mins(1);
+/// Reading is enough for so long after a write. Shorter than the pause between two looks, so that each
+/// writes: others tell by it that somebody serves ([`store::CHECKED_EVERY`]).
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 /// How soon a store that came back shows.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
+
+/// How soon it shows what memory knows: a spool that fills, a provider in trouble.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// The least time between two looks, whatever fails elsewhere.
 const REST: Duration = Duration::from_secs(1);
@@ -111,12 +115,26 @@ impl Checks {
             } else {
                 sleep(REST).await;
                 let pause = LOOK_EVERY / 2 + self.random.up_to(LOOK_EVERY / 2);
-                if timeout(pause, self.failed.notified()).await.is_ok() {
+                if self.hears_of_failure(pause, &core).await {
                     self.sound_until = None;
                 }
             }
             self.look(&core).await;
         }
+    }
+
+    /// Whether the store fails within `pause`. What memory knows is told meanwhile: it costs nothing.
+    async fn hears_of_failure(&self, pause: Duration, core: &Core) -> bool {
+        let end = Instant::now() + pause;
+        while Instant::now() < end {
+            let left = end.saturating_duration_since(Instant::now());
+            let heard = timeout(left.min(TELL_EVERY), self.failed.notified()).await;
+            if heard.is_ok() {
+                return true;
+            }
+            self.tell_tokens(&core.tokens.health());
+        }
+        false
     }
 
     fn tell_store(&self, error: Option<&store::Error>) {

@@ -163,7 +163,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 }
 
 /// How often, at least, whoever serves from a store checks it ([`Store::check`]).
-pub const CHECKED_EVERY: Duration = Duration::from_mins(1);
+pub const CHECKED_EVERY: Duration = Duration::from_secs(12);
 
 /// Shared handle to whichever store the process runs on.
 pub type SharedStore = Arc<dyn Store>;
