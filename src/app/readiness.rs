@@ -1,10 +1,10 @@
 //! Looks after the parts that readiness speaks of, and the figures that are counted from the store.
 //!
 //! 1. Thousands of sidecars look after one store, so a look is cheap, and not at the same time as
-//!    those of the others: it reads, and only every so often does it write.
+//!    those of the others. It writes, unless something wrote just before.
 //! 2. Whatever fails elsewhere is looked at at once, by a write. So the store of a busy sidecar shows
-//!    its failure in the moment that it matters, and of an idle one within [`LOOK_EVERY`], or
-//!    it is back within [`RETRY_EVERY`] or so.
+//!    its failure in the moment that it matters, and that of an idle one within [`LOOK_EVERY`].
+//!    That it is back shows within [`RETRY_EVERY`] or so.
 //! 3. The connections are counted by one sidecar for all, as counting reads them all.
 
 use std::{sync::Arc, time::Duration};
