@@ -311,9 +311,14 @@ impl World {
         if let Some(now) = self.store.peek(key) {
             self.connected.lock().insert(key.clone(), now.generation);
         }
-        self.removed.lock().remove(key);
-        if self.store.peek(key).is_none() {
+        let reconnected = self.removed.lock().remove(key).is_some();
+        let gone = self.store.peek(key).is_none();
+        if gone {
             self.removed.lock().insert(key.clone(), Instant::now());
+        }
+        // Who has not heard of the removal may go on giving out the old tokens: nobody owes them to
+        // the connection that takes its place, whose generations begin anew.
+        if gone || reconnected {
             for slot in &self.slots {
                 slot.had
                     .lock()
