@@ -20,22 +20,21 @@ use super::{
     failure::Failure,
     grants::outcome,
     keys::{name, parse_name},
-    listing, scripts,
+    listing,
+    portions::PORTION,
+    scripts,
 };
 use crate::{
     base::ids::{ConnectionId, ConnectionKey, ProviderName, UserId},
     store::{Accounts, Connection, Error, Fenced, Filter, Status},
 };
 
-/// How many connections one step indexes: a millisecond or two of the server's time.
-const PORTION: usize = 500;
-
 /// Where a walk through all connections begins, and what stands there when the first one has ended.
 const FIRST: &str = "0 ";
 const DONE: &str = "done";
 
 /// How many steps one look at the log may add to the work of whoever looks.
-const STEPS: usize = 20;
+const STEPS: usize = 50;
 
 /// How many changes one look at the log reads.
 const LOOK: usize = 2000;
