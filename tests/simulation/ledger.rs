@@ -87,6 +87,9 @@ impl Counts {
     }
 }
 
+/// Its user has connected anew, or disconnected.
+const REPLACED: &str = "replaced by its user";
+
 /// More calls a minute for one connection than any fault explains.
 const STORM: usize = 18;
 
@@ -210,9 +213,15 @@ impl Ledger {
     pub(crate) fn replaced(&mut self, key: &ConnectionKey, by: Option<&str>) {
         for (token, pair) in &mut self.pairs {
             if pair.key == *key && Some(token.as_str()) != by {
-                pair.excuse.get_or_insert("replaced by its user");
+                pair.excuse.get_or_insert(REPLACED);
             }
         }
+    }
+
+    /// Whether its user has replaced it, or what it was minted from.
+    pub(crate) fn was_replaced(&self, refresh: &str) -> bool {
+        let pair = self.pairs.get(refresh);
+        pair.is_some_and(|pair| pair.excuse == Some(REPLACED))
     }
 
     pub(crate) fn spooled(&mut self, refresh: &str, spooled: bool) {
