@@ -233,9 +233,14 @@ impl Store for Wire {
         if self.is(Mutant::LeasesRunOut) {
             return Ok(true);
         }
-        let (core, asked) = (self.core(), key.clone());
-        self.carry("extend", Some(key), async move {
-            core.extend(&asked, owner, ttl).await
+        let (world, core, who) = (Arc::clone(&self.world), self.core(), self.who);
+        let (since, key) = (Instant::now(), key.clone());
+        self.carry("extend", Some(&key.clone()), async move {
+            let kept = core.extend(&key, owner, ttl).await?;
+            if kept {
+                world.ledger.lock().prolonged(who, &key, since);
+            }
+            Ok(kept)
         })
         .await
     }

@@ -16,7 +16,7 @@ use crate::{
     ledger::Counts,
     mutant::Mutant,
     plan::{Event, Plan, TROUBLE},
-    world::{Running, World},
+    world::{Had, Running, World},
 };
 
 /// What came of one schedule.
@@ -217,11 +217,15 @@ fn judged(
     match outcome {
         Ok(bearer) => {
             whose(world, running, user, &bearer);
-            if had.as_ref().is_none_or(|had| had.0 != bearer.generation()) {
+            let known = had.as_ref().map(|had| had.generation);
+            if known != Some(bearer.generation()) {
                 use daypass::base::clock::Clock;
                 let left = bearer.expires_at().saturating_since(slot.clock.now());
-                let certain = left.saturating_sub(SKEW);
-                *had = Some((bearer.generation(), now + certain));
+                *had = Some(Had {
+                    generation: bearer.generation(),
+                    token: bearer.danger_token().danger_expose().clone(),
+                    until: now + left.saturating_sub(SKEW),
+                });
             }
             Some(bearer)
         }
@@ -231,17 +235,22 @@ fn judged(
         }
         Err(Error::ShuttingDown) => None,
         Err(error) => {
-            let mut ledger = world.ledger.lock();
-            ledger.counts.add("requests without a token", 1);
-            if let Some((generation, ends)) = had
-                && now < *ends
+            let what = "requests without a token";
+            world.ledger.lock().counts.add(what, 1);
+            if let Some(Had {
+                generation,
+                token,
+                until,
+            }) = had
+                && now < *until
                 && !*world.jumped.lock()
                 && world.store.peek(&key).is_some()
                 && world.connected.lock().get(&key) <= Some(generation)
-                && !ledger.tainted.contains(&key)
+                && !world.is_of_the_removed(&key, token)
+                && !world.ledger.lock().tainted.contains(&key)
             {
                 let what = format!("{:?} withholds {key} {generation}: {error}", running.who);
-                ledger.violate(what);
+                world.ledger.lock().violate(what);
             }
             None
         }
