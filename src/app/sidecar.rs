@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 use tower::ServiceExt;
 
 use super::{
@@ -38,6 +38,7 @@ pub struct Sidecar {
     core: Core,
     /// Runs the admin listener, which outlives the drain.
     probes: Lifecycle,
+    readiness: Readiness,
     outbound: Listen,
     ingress: Listen,
     admin: Listen,
@@ -70,6 +71,7 @@ impl Sidecar {
             admin: admin.local_addr(),
             core,
             probes: Lifecycle::new(),
+            readiness: Readiness::new(lifecycle.clone()),
         };
         let inward = Inward::open(&sidecar.core, settings, &metrics, &names, announcer)?;
         sidecar.open_admin(admin, &metrics, failed).await;
@@ -87,7 +89,7 @@ impl Sidecar {
 
     async fn open_admin(&self, bound: Bound, metrics: &Arc<Metrics>, failed: Arc<Notify>) {
         let core = || self.core.clone();
-        let readiness = Readiness::new(self.core.lifecycle.clone());
+        let readiness = self.readiness.clone();
         let mut checks = readiness::Checks::new(&readiness, failed);
         checks.look(&self.core).await;
         let lifecycle = &self.core.lifecycle;
@@ -165,9 +167,19 @@ impl Sidecar {
         &self.core.lifecycle
     }
 
-    /// Serves until the next signal, then drains.
-    pub async fn run_until_signal(self, signals: &mut Signals) -> Ending {
+    /// Serves until the next signal, and `linger` beyond it or until another one; then drains.
+    ///
+    /// Meanwhile `/readyz` says that it is draining, so that nobody sends it more: those who choose among
+    /// several hear of an end later than the process.
+    pub async fn run_until_signal(self, signals: &mut Signals, linger: Duration) -> Ending {
         signals.next().await;
+        if !linger.is_zero() {
+            let secs = linger.as_secs_f32();
+            tracing::info!(linger_secs = secs, "told to end; serving on for a while");
+            let told = format!("told to end; serves on for {secs} s");
+            self.readiness.check("process").draining(told);
+            drop(timeout(linger, signals.next()).await);
+        }
         self.drain(signals).await
     }
 
