@@ -14,6 +14,8 @@
 )]
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod guarantees;
 #[cfg(test)]
 mod helm;
