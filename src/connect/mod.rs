@@ -266,13 +266,9 @@ impl Connect {
     pub fn routes(&self) -> Router {
         let room = &self.0;
         let routes = atoms::routes(room);
-        let Some(place) = &room.place else {
-            return routes;
-        };
-        let routes = routes.merge(visit::routes(room));
-        match place.prefix() {
-            "" => routes,
-            prefix => routes.clone().nest(prefix, routes),
+        match &room.place {
+            Some(_) => routes.merge(visit::routes(room)),
+            None => routes,
         }
     }
 }
