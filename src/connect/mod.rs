@@ -142,7 +142,7 @@ pub enum Error {
         provider: ProviderName,
     },
     /// The caller wants browsers sent to where they must not be sent.
-    #[error("return_to cannot be used: {0}")]
+    #[error("return_to cannot be used")]
     ReturnTo(#[from] ReturnFault),
     /// What a consent at this provider needs is not configured. The operator must act.
     #[error("nobody can be connected to {provider}")]

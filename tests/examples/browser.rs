@@ -1,12 +1,15 @@
 //! A browser, as far as a consent needs one: it keeps cookies, follows redirects, and submits the one
 //! form of a page. Like the real ones it does not tell ports apart when it sends cookies.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use daypass::http::tls::install_crypto;
 use http::{Method, StatusCode, header};
 use reqwest::redirect::Policy;
 use url::Url;
+
+/// Longer than any answer takes on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// More redirects than any way here has.
 const REDIRECTS: usize = 10;
@@ -28,7 +31,12 @@ pub(crate) struct Page {
 pub(crate) fn client() -> reqwest::Client {
     install_crypto();
     let builder = reqwest::Client::builder();
-    builder.no_proxy().redirect(Policy::none()).build().unwrap()
+    builder
+        .no_proxy()
+        .redirect(Policy::none())
+        .timeout(PATIENCE)
+        .build()
+        .unwrap()
 }
 
 // === impl Browser ===
