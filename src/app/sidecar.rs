@@ -109,8 +109,8 @@ impl Sidecar {
             .connect
             .routes()
             .merge(inward.intake.clone().router());
-        let limit = settings.ingress.max_body_bytes;
-        let service = connect::ingress(rooms, limit, Arc::new(observer::OfVisits));
+        let observer = Arc::new(observer::OfVisits);
+        let service = connect::ingress(rooms, &settings.ingress, observer);
         server::serve(bound, &self.core.lifecycle, service);
     }
 
