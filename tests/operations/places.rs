@@ -91,6 +91,17 @@ impl Place {
         emulators
     }
 
+    /// How many renewals wait in its spool.
+    pub(crate) fn spooled(&self) -> usize {
+        let Ok(files) = fs::read_dir(self.home.path("spool")) else {
+            return 0;
+        };
+        let paths = files.map(|file| file.unwrap().path());
+        paths
+            .filter(|path| path.extension() == Some("renewal".as_ref()))
+            .count()
+    }
+
     /// Puts `url` into the file that the configuration names.
     pub(crate) fn name_store(&self, url: &str) {
         use std::os::unix::fs::PermissionsExt;

@@ -166,6 +166,60 @@ async fn a_store_from_the_future_is_left_alone() {
     assert_eq!(cli(server.port, &["GET", "{daypass:log}:schema"]), "9");
 }
 
+/// A newer version that older ones must not work beside says so in every bucket before it changes
+/// anything; no script of an older one does anything there any more.
+async fn stops(url: &str, set_schema: impl Fn(&str)) {
+    let store = open(url).await.unwrap();
+    let anna = connect(&store, "anna").await;
+    let (me, fence) = (OwnerId::random(&OsRandom), Fence::of(&anna));
+    let ttl = Duration::from_secs(30);
+    set_schema("9");
+    let refusals = [
+        store.acquire(&anna.key, me, ttl).await.unwrap_err(),
+        store.commit(&fence, renewed("second")).await.unwrap_err(),
+        store.save(vec![new("anna")]).await.unwrap_err(),
+        store.remove(&anna.key).await.unwrap_err(),
+        store.check().await.unwrap_err(),
+        // Who has found it out reads no more, either.
+        store.load(&anna.key).await.unwrap_err(),
+        store.changes(None, Duration::ZERO).await.unwrap_err(),
+    ];
+    for error in refusals {
+        let is_future = matches!(error, Error::FromTheFuture { found: 9, known: 1 });
+        assert!(is_future, "{error:?}");
+    }
+    let error = open(url).await.unwrap_err();
+    assert!(matches!(error, Error::FromTheFuture { .. }), "{error:?}");
+    set_schema("1");
+    let again = open(url).await.unwrap();
+    assert_eq!(
+        again.load(&anna.key).await.unwrap(),
+        Some(anna),
+        "nothing was written"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_a_newer_version_has_taken_over_is_left_by_those_that_run() {
+    let server = Server::start(&[]);
+    stops(&url(&server), |schema| set_schema(&[server.port], schema)).await;
+    let nodes = cluster();
+    let ports: Vec<u16> = nodes.iter().map(|node| node.port).collect();
+    let url = format!("redis-cluster://127.0.0.1:{}", ports[0]);
+    stops(&url, |schema| set_schema(&ports, schema)).await;
+}
+
+/// As a newer version does it: in each bucket that there is, and for all.
+fn set_schema(ports: &[u16], schema: &str) {
+    for port in ports {
+        let keys = cli(*port, &["KEYS", "{daypass:*}:census"]);
+        for key in keys.lines() {
+            cli(*port, &["HSET", key, "schema", schema]);
+        }
+    }
+    cli(ports[0], &["-c", "SET", "{daypass:log}:schema", schema]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there_or_is_a_cluster_says_so() {
     let nowhere = format!("redis://127.0.0.1:{}", free_port());

@@ -1,6 +1,9 @@
 //! What every operation has at hand: the door, the names of keys, the time, and how changes are told.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
 
 use parking_lot::Mutex;
 use redis::{Cmd, FromRedisValue, Script, ScriptInvocation, Value};
@@ -10,8 +13,9 @@ use super::{
     Options, Time,
     address::{Address, Kind},
     door::{Door, Question},
-    failure::Failure,
+    failure::{Failure, code},
     keys::{Keys, Place},
+    opening::SCHEMA,
     rows::Fields,
     scripts,
 };
@@ -30,6 +34,8 @@ pub(super) struct Desk {
     pub(super) changed: Notify,
     /// Whether changes by others are heard of as they are made.
     pub(super) listening: AtomicBool,
+    /// The schema that a newer version has made of the store, once that is found out; else zero.
+    pub(super) outdated: AtomicU32,
     /// When this process last looked after the outboxes.
     pub(super) tidied: Mutex<Option<Instant>>,
 }
@@ -98,10 +104,37 @@ impl Desk {
         &self,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, Failure> {
-        self.door.ask(Question::Script(call)).await
+        self.is_current()?;
+        match self.door.ask(Question::Script(call)).await {
+            Err(Failure::Driver(error)) if code(&error).as_deref() == Some("FUTURE") => {
+                let found = error.detail().and_then(|found| found.trim().parse().ok());
+                self.admits(found.unwrap_or(u32::MAX))?;
+                Err(error.into())
+            }
+            answer => answer,
+        }
+    }
+
+    /// Refuses to work on a store that a newer version has taken over.
+    pub(super) fn admits(&self, schema: u32) -> Result<(), Failure> {
+        if schema > SCHEMA {
+            self.outdated.store(schema, Ordering::Relaxed);
+        }
+        self.is_current()
+    }
+
+    fn is_current(&self) -> Result<(), Failure> {
+        match self.outdated.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            found => Err(Failure::FromTheFuture {
+                found,
+                known: SCHEMA,
+            }),
+        }
     }
 
     pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
+        self.is_current()?;
         self.door.command(command).await
     }
 

@@ -14,7 +14,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32},
+    },
     time::Duration,
 };
 
@@ -125,6 +128,7 @@ impl Redis {
             random: parts.random,
             changed: Notify::new(),
             listening: AtomicBool::new(false),
+            outdated: AtomicU32::new(0),
             tidied: Mutex::default(),
         });
         let store = Self { desk };
@@ -224,16 +228,24 @@ impl Store for Redis {
 
     /// Writes: to every bucket of a cluster, since each may lie on another server.
     async fn check(&self) -> Result<(), Error> {
-        let mut probes = vec![self.desk.keys.single("probe")];
-        if self.desk.is_cluster() {
-            probes.extend(self.desk.keys.each("probe"));
-        }
-        let written = probes.into_iter().map(async |probe| {
-            let _count: u64 = self.desk.command(redis::cmd("INCR").arg(probe)).await?;
-            Ok(())
-        });
-        self.told(try_join_all(written).await.map(drop))
+        self.told(probe(&self.desk).await)
     }
+}
+
+async fn probe(desk: &Desk) -> Result<(), Failure> {
+    let mut call = scripts::PROBE.prepare_invoke();
+    call.key(desk.keys.single("probe"))
+        .key(desk.keys.single("schema"));
+    let schema: Option<u32> = desk.ask(&call).await?;
+    desk.admits(schema.unwrap_or(0))?;
+    if desk.is_cluster() {
+        let written = desk.keys.each("probe").into_iter().map(async |probe| {
+            let _count: u64 = desk.command(redis::cmd("INCR").arg(probe)).await?;
+            Ok::<_, Failure>(())
+        });
+        try_join_all(written).await?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Redis {

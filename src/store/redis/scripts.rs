@@ -4,12 +4,15 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
+use super::opening::SCHEMA;
+
 /// A script that touches one connection, or several of one slot.
 macro_rules! script {
     ($name:ident, $file:literal) => {
         #[doc = concat!("See `scripts/", $file, "`.")]
         pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!(
+            Script::new(&format!(
+                "local SCHEMA = {SCHEMA}\n{}{}",
                 include_str!("scripts/prelude.lua"),
                 include_str!(concat!("scripts/", $file))
             ))
@@ -39,4 +42,5 @@ script!(RESTORE, "restore.lua");
 plain!(DUE, "due.lua");
 plain!(TELL, "tell.lua");
 plain!(OPEN, "open.lua");
+plain!(PROBE, "probe.lua");
 plain!(REHEARSE, "rehearse.lua");

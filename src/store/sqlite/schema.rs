@@ -4,7 +4,9 @@
 //!    refused: an older program must not write to a newer file.
 //! 2. Migrations run in one transaction that excludes other processes; of two that start together,
 //!    one migrates and the other finds it done.
-//! 3. A migration that was released is never edited; the next one is appended.
+//! 3. Each transaction, and each question, looks at the number first: during a rolling upgrade a newer
+//!    program may take the file over from one that has it open, which then stops.
+//! 4. A migration that was released is never edited; the next one is appended.
 
 use std::path::Path;
 
@@ -18,6 +20,20 @@ const APPLICATION_ID: i32 = 0x4461_7950;
 
 /// In order; the n-th leads to `user_version` n.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_connections.sql")];
+
+/// Refuses to work on a file that a newer version has taken over since it was opened.
+pub(super) fn admits(db: &Connection) -> Result<(), Failure> {
+    let found: i64 = db
+        .prepare_cached("PRAGMA user_version")?
+        .query_row([], |row| row.get(0))?;
+    if found <= i64::from(known()) {
+        return Ok(());
+    }
+    Err(Failure::FromTheFuture {
+        found: u32::try_from(found).unwrap_or(u32::MAX),
+        known: known(),
+    })
+}
 
 /// Says whether the file is up to date, and changes nothing.
 pub(super) fn check(db: &Connection, path: &Path) -> Result<(), Error> {
