@@ -1,6 +1,6 @@
 //! Store, keys, providers and tokens: what every command needs that touches connections.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{Opener, StartError, Stores, keys};
 use crate::{
@@ -11,15 +11,21 @@ use crate::{
     },
     config::{ProviderConfig, Settings},
     provider::{Calls, SharedProvider, calcom::Calcom, calendly::Calendly},
-    store::{Inspect, SharedStore},
+    store::{Everything, Inspect, SharedStore, seal::KeyRing},
     token::{Observer, Parts, Tokens, Unobserved},
 };
 
 /// The parts that all commands share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Core {
     /// Where connections are kept.
     pub store: SharedStore,
+    /// The same, with all else that it keeps.
+    pub everything: Arc<dyn Everything>,
+    /// What is sealed, is sealed with these.
+    pub keys: Arc<KeyRing>,
+    /// Draws ids, secrets and jitter.
+    pub random: SharedRandom,
     /// What it says of itself.
     pub inspect: Arc<dyn Inspect>,
     /// Who renews them, by name.
@@ -43,6 +49,15 @@ pub enum Role {
 
 // === impl Core ===
 
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("store", &self.store)
+            .field("providers", &self.providers)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Core {
     /// Opens everything that `settings` name. Background loops run until the lifecycle drains.
     pub async fn open(
@@ -53,6 +68,7 @@ impl Core {
         let clock: SharedClock = Arc::new(SystemClock);
         let random: SharedRandom = Arc::new(OsRandom);
         let keys = keys::key_ring(&settings.encryption, &settings.store.backend, &*random)?;
+        let keys = Arc::new(keys);
         let opener = Opener {
             ca_file: settings.tls_ca_file.as_deref(),
             clock: Arc::clone(&clock),
@@ -60,7 +76,12 @@ impl Core {
             lifecycle: lifecycle.clone(),
             existing_only: false,
         };
-        let Stores { store, inspect, .. } = Box::pin(opener.open(&settings.store.backend)).await?;
+        let Stores {
+            store,
+            everything,
+            inspect,
+            ..
+        } = Box::pin(opener.open(&settings.store.backend)).await?;
         let providers = providers(settings, &clock)?;
         let observer = match role {
             Role::Sidecar(observer) => observer,
@@ -70,16 +91,19 @@ impl Core {
             config: settings.refresh.clone(),
             store: Arc::clone(&store),
             providers: providers.clone(),
-            keys: Arc::new(keys),
+            keys: Arc::clone(&keys),
             spool_dir: settings.store.spool_dir.clone(),
             clock: Arc::clone(&clock),
-            random,
+            random: Arc::clone(&random),
             lifecycle: lifecycle.clone(),
             observer,
         })
         .await?;
         Ok(Self {
             store,
+            everything,
+            keys,
+            random,
             inspect,
             providers,
             tokens,

@@ -12,6 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{http::Listen, provider, store, token};
 
 mod core;
+mod events;
+mod inward;
 mod keys;
 mod local_calls;
 mod observer;
@@ -22,6 +24,7 @@ mod signals;
 mod stores;
 
 pub use core::{Core, Role};
+pub use inward::Inward;
 pub use keys::{KeysError, configured_keys, key_of_file};
 pub use sidecar::Sidecar;
 pub use signals::{Ending, Signals};
@@ -59,6 +62,9 @@ pub enum StartError {
     /// Connections to providers cannot be set up.
     #[error("connections to providers cannot be set up")]
     Tls(#[from] crate::http::tls::Error),
+    /// Deliveries to the app cannot be set up.
+    #[error("deliveries to the app cannot be set up")]
+    Webhook(#[from] crate::webhook::Error),
     /// The token room cannot open.
     #[error("tokens cannot be handed out")]
     Tokens(#[from] token::StartError),

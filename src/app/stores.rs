@@ -11,7 +11,7 @@ use crate::{
     },
     http::tls::{self, Alpn, trusted_pem},
     store::{
-        Archive, Backend, Error, Inspect, SharedStore,
+        Archive, Backend, Error, Everything, Inspect, SharedStore,
         postgres::{self, Postgres},
         redis::{self, Redis},
         sqlite::{self, Sqlite},
@@ -19,10 +19,13 @@ use crate::{
 };
 
 /// One open store, by each of its sides.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "what it keeps has none")]
 pub struct Stores {
     /// For those who use it.
     pub store: SharedStore,
+    /// For those who use all that it keeps.
+    pub everything: Arc<dyn Everything>,
     /// For those who move it.
     pub archive: Arc<dyn Archive>,
     /// For those who look at it.
@@ -108,10 +111,11 @@ impl<'s> Opener<'s> {
 // === impl Stores ===
 
 impl Stores {
-    fn of<S: Archive + Inspect>(opened: S) -> Self {
+    fn of<S: Everything + Archive + Inspect>(opened: S) -> Self {
         let opened = Arc::new(opened);
         Self {
             store: Arc::clone(&opened) as SharedStore,
+            everything: Arc::clone(&opened) as Arc<dyn Everything>,
             archive: Arc::clone(&opened) as Arc<dyn Archive>,
             inspect: opened,
         }

@@ -29,7 +29,7 @@ pub struct ConnectionKey {
 
 /// Tells two connections apart that had the same key one after the other: made anew each time a
 /// connection is created, so that work begun for a removed connection cannot touch its successor.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId(uuid::Uuid);
 
 /// Counts the writes of new tokens to one connection: 1, 2, 3…
@@ -40,6 +40,11 @@ pub struct Generation(u64);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OwnerId(uuid::Uuid);
 
+/// One webhook taken from a provider, or one event of Daypass's own. What the app knows it by
+/// (`webhook-id`), so it is the same over retries and replays.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EventId(uuid::Uuid);
+
 /// Text that is not the identifier it was taken for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidId {
@@ -49,7 +54,7 @@ pub enum InvalidId {
     /// Not a [`ProviderName`].
     #[error("a provider name is 1 to 32 of a-z, 0-9 and '-', beginning with a letter")]
     Provider,
-    /// Not a [`ConnectionId`] or [`OwnerId`].
+    /// Not a [`ConnectionId`], [`OwnerId`] or [`EventId`].
     #[error("not a UUID")]
     Uuid,
 }
@@ -155,7 +160,7 @@ impl fmt::Debug for ConnectionKey {
     }
 }
 
-// === impl ConnectionId, OwnerId ===
+// === impl ConnectionId, OwnerId, EventId ===
 
 macro_rules! uuid_id {
     ($id:ident) => {
@@ -193,6 +198,7 @@ macro_rules! uuid_id {
 
 uuid_id!(ConnectionId);
 uuid_id!(OwnerId);
+uuid_id!(EventId);
 
 // === impl Generation ===
 

@@ -37,6 +37,9 @@ pub(super) enum Error {
     /// There is no token.
     #[error(transparent)]
     Token(#[from] crate::token::Error),
+    /// A connection could not be ended.
+    #[error(transparent)]
+    Connect(#[from] crate::connect::Error),
     /// Reading or writing failed.
     #[error("{what}")]
     Io {

@@ -21,6 +21,7 @@ use crate::{
 
 mod check;
 mod connections;
+mod deliveries;
 mod demo;
 mod doctor;
 mod error;
@@ -93,6 +94,9 @@ enum Command {
     /// Look at, import, renew and revoke connections
     #[command(subcommand)]
     Connections(connections::Command),
+    /// Look at deliveries to the app, and send them again
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
     /// Move the store
     #[command(subcommand)]
     Store(store::Command),
@@ -132,6 +136,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Doctor(options) => doctor::run(options, &context, &mut out),
         Command::Keygen => keygen::run(&context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
+        Command::Deliveries(command) => deliveries::run(command, &context, &mut out),
         Command::Store(command) => store::run(command, &context, &mut out),
         Command::Health(options) => health::run(options, &context, &mut out),
     }

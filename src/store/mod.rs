@@ -8,6 +8,10 @@
 //!    survives a crash once it has returned, and either happened or did not when it fails with
 //!    anything but [`Error::Unavailable`].
 //!
+//! Beside connections a store keeps what the other direction needs, each with a contract of its own:
+//! [`Expiring`] records, [`Jobs`], [`Deliveries`], [`Meetings`], and the way from [`Accounts`] to
+//! connections. [`Everything`] is a backend that keeps them all.
+//!
 //! Backends: `sqlite` (embedded, the default), `postgres`, `redis` (one server, sentinels, a cluster).
 //! To add one, implement [`Store`] and add an instance to `tests/store_contract`.
 
@@ -21,18 +25,35 @@ use crate::base::{
     ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName},
 };
 
+mod accounts;
 mod archive;
 mod config;
+mod deliveries;
+mod duty;
+mod expiring;
 mod inspect;
+mod job_states;
+mod jobs;
+mod meetings;
 pub mod postgres;
 mod record;
 pub mod redis;
 pub mod seal;
 pub mod sqlite;
 
+pub use accounts::Accounts;
 pub use archive::{Archive, Attempt, Found, Record, Restored};
 pub use config::{Backend, Config, Way};
+pub use deliveries::{
+    Accepted, Claimed, Deliveries, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, NewEvent,
+    Settled, Tally,
+};
+pub use duty::{Duty, DutyKind, Post, Turn};
+pub use expiring::{Digest, Expiring, Purpose};
 pub use inspect::{Concern, Finding, Inspect, Survey};
+pub use job_states::JobStates;
+pub use jobs::{Existing, Job, JobKind, Jobs};
+pub use meetings::{MeetingCursor, MeetingFilter, Meetings, StoredMeeting, Upserted};
 pub use record::{
     Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed, SealedTokens,
     Status,
@@ -114,8 +135,15 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         since: Timestamp,
     ) -> Result<Fenced, Error>;
 
-    /// Active connections with a refresh token whose grant is older than `due` asks, oldest first, without a scan of the
-    /// others.
+    /// Takes `duty` for `ttl` from now, by the store's clock, if nobody else has it. Who has it gets it
+    /// again. See [`duty`].
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error>;
+
+    /// Gives a duty back; `false`, and no change, if `owner` does not have it.
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error>;
+
+    /// Active connections with a refresh token whose grant is older than `due` asks, or nearer to its
+    /// end, those first that are by the most; without a scan of the others.
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error>;
 
     /// What changed after `cursor`, by whatever process; waits up to `wait` if nothing did. Without a
@@ -125,16 +153,25 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// How many connections there are, by provider and status.
     async fn census(&self) -> Result<Vec<Census>, Error>;
 
-    /// Whether the store can be written to. Whoever serves from it asks every [`CHECKED_EVERY`], which
-    /// others can tell by its pulse ([`Archive::pulse`]).
+    /// Whether the store can be written to. Writes. Whoever serves from it asks every
+    /// [`CHECKED_EVERY`], which others can tell by its pulse ([`Archive::pulse`]).
     async fn check(&self) -> Result<(), Error>;
+
+    /// Whether the store seems to be well, by whatever costs it least: each of thousands of sidecars
+    /// asks this every few seconds. What only a write would show may show in [`Self::check`] alone.
+    async fn ping(&self) -> Result<(), Error>;
 }
 
 /// How often, at least, whoever serves from a store checks it ([`Store::check`]).
-pub const CHECKED_EVERY: Duration = Duration::from_secs(2);
+pub const CHECKED_EVERY: Duration = Duration::from_secs(12);
 
 /// Shared handle to whichever store the process runs on.
 pub type SharedStore = Arc<dyn Store>;
+
+/// A backend that keeps everything.
+pub trait Everything: Store + Accounts + Expiring + Jobs + Deliveries + Meetings {}
+
+impl<T: Store + Accounts + Expiring + Jobs + Deliveries + Meetings> Everything for T {}
 
 /// The state that a write starts from. It is refused when the store holds another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -310,7 +347,7 @@ pub enum Error {
         what: String,
     },
     /// A row contradicts itself.
-    #[error("the stored connection {row} is inconsistent: {what}")]
+    #[error("the stored row of {row} is inconsistent: {what}")]
     Inconsistent {
         /// Whose row.
         row: String,

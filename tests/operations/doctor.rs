@@ -96,10 +96,10 @@ fn warnings_count_as_errors_when_they_are_to() {
 
 #[test]
 fn each_store_says_what_it_is_and_that_its_tokens_open() {
-    for (url, what) in [
-        ("sqlite:daypass.db".to_owned(), "SQLite"),
-        (postgres_url(), "PostgreSQL"),
-        (redis_url(), "Redis"),
+    for (url, what, schema) in [
+        ("sqlite:daypass.db".to_owned(), "SQLite", "schema 1"),
+        (postgres_url(), "PostgreSQL", "schema 3"),
+        (redis_url(), "Redis", "schema 1"),
     ] {
         let place = Place::at(&url);
         place
@@ -107,7 +107,7 @@ fn each_store_says_what_it_is_and_that_its_tokens_open() {
             .run_with(&["connections", "import"], &lines(7))
             .fine();
         let (report, _) = examined(&place, &[]);
-        one(&report, "store", "ok", &[what, "schema 1"]);
+        one(&report, "store", "ok", &[what, schema]);
         one(&report, "keys", "ok", &["k1", "7 connections open"]);
         one(&report, "spool", "ok", &["takes files"]);
         one(&report, "clock", "ok", &[]);

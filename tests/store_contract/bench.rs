@@ -18,8 +18,8 @@ use daypass::{
     },
     http::tls::{Alpn, client_config},
     store::{
-        Archive, Connection, Cooldown, Fence, Lease, NewConnection, Redemption, Renewed, Saved,
-        SealedTokens, SharedStore,
+        Archive, Connection, Cooldown, Everything, Fence, Lease, NewConnection, Redemption,
+        Renewed, Saved, SealedTokens, SharedStore, Store,
         postgres::{self, Postgres, Surroundings, TimeSource},
         seal::Sealed,
         sqlite::{Options, Sqlite},
@@ -48,12 +48,12 @@ pub(crate) const TTL: Duration = Duration::from_secs(30);
 /// How many changes the stores of the contract remember, at least.
 pub(crate) const KEPT: u32 = 16;
 
-/// A fresh store.
-pub(crate) struct Bench {
+/// A fresh store; `S` is how much of the contract it keeps.
+pub(crate) struct Bench<S: ?Sized = dyn Store> {
     /// A handle to it.
-    pub(crate) store: SharedStore,
+    pub(crate) store: Arc<S>,
     /// A second handle to it, as another process would have one.
-    pub(crate) other: SharedStore,
+    pub(crate) other: Arc<S>,
     /// The first handle, for exact copies.
     pub(crate) archive: Arc<dyn Archive>,
     /// What both go by.
@@ -63,19 +63,19 @@ pub(crate) struct Bench {
 }
 
 /// A store in a file of its own.
-pub(crate) fn sqlite() -> Bench {
+pub(crate) fn sqlite() -> Bench<dyn Everything> {
     let place = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(START);
     let mut options = Options::default();
     options.keep_changes = KEPT;
     options.poll_every = Duration::from_millis(5);
-    let open = || -> Arc<dyn Archive> {
+    let open = || -> Arc<Sqlite> {
         let path = place.path().join("daypass.db");
         Arc::new(Sqlite::open_with(path, Arc::new(clock.clone()), options.clone()).unwrap())
     };
     let archive = open();
     Bench {
-        store: Arc::clone(&archive) as SharedStore,
+        store: Arc::clone(&archive) as Arc<dyn Everything>,
         other: open(),
         archive,
         clock: clock.clone(),
@@ -84,13 +84,13 @@ pub(crate) fn sqlite() -> Bench {
 }
 
 /// A store in a database of its own.
-pub(crate) fn postgres() -> Bench {
+pub(crate) fn postgres() -> Bench<dyn Everything> {
     let database = database();
     postgres_at(&POSTGRES.url(&database))
 }
 
 /// The same, behind PgBouncer in transaction mode.
-pub(crate) fn pgbouncer() -> Bench {
+pub(crate) fn pgbouncer() -> Bench<dyn Everything> {
     let database = database();
     postgres_at(&BOUNCER.url(&database))
 }
@@ -102,7 +102,7 @@ fn database() -> String {
     name
 }
 
-fn postgres_at(url: &str) -> Bench {
+fn postgres_at(url: &str) -> Bench<dyn Everything> {
     let clock = ManualClock::new(START);
     let lifecycle = Lifecycle::new();
     let mut options = postgres::Options::default();
@@ -111,7 +111,7 @@ fn postgres_at(url: &str) -> Bench {
     options.timeout = Duration::from_secs(30);
     options.time = TimeSource::Clock(Arc::new(clock.clone()));
     let address = postgres::Address::parse(url).unwrap();
-    let open = || -> Arc<dyn Archive> {
+    let open = || -> Arc<Postgres> {
         let surroundings = Surroundings {
             tls: client_config(None, Alpn::Unset).unwrap(),
             lifecycle: lifecycle.clone(),
@@ -123,7 +123,7 @@ fn postgres_at(url: &str) -> Bench {
     };
     let archive = open();
     Bench {
-        store: Arc::clone(&archive) as SharedStore,
+        store: Arc::clone(&archive) as Arc<dyn Everything>,
         other: open(),
         archive,
         clock,
@@ -146,7 +146,30 @@ pub(crate) fn memory() -> Bench {
 
 // === impl Bench ===
 
+impl Bench<dyn Everything> {
+    /// This one.
+    pub(crate) fn whole(&self) -> &Self {
+        self
+    }
+
+    /// The same store, for what needs connections only.
+    pub(crate) fn connections(&self) -> Bench {
+        Bench {
+            store: Arc::clone(&self.store) as SharedStore,
+            other: Arc::clone(&self.other) as SharedStore,
+            archive: Arc::clone(&self.archive),
+            clock: self.clock.clone(),
+            _place: Box::new(()),
+        }
+    }
+}
+
 impl Bench {
+    /// This one.
+    pub(crate) fn connections(&self) -> &Self {
+        self
+    }
+
     /// Saves a connection of `user` at Calendly.
     pub(crate) async fn connect(&self, user: &str) -> Connection {
         self.save(new(&calendly(user), "first")).await
@@ -240,7 +263,8 @@ pub(crate) fn fence(connection: &Connection) -> Fence {
     Fence::of(connection)
 }
 
-fn fresh() -> SeededRandom {
+/// Chance that nobody else has.
+pub(crate) fn fresh() -> SeededRandom {
     static SEED: AtomicU64 = AtomicU64::new(1);
     SeededRandom::new(SEED.fetch_add(1, Ordering::Relaxed))
 }

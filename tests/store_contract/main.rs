@@ -2,7 +2,20 @@
 //!
 //! To add a backend: implement [`bench::Bench`]'s opening for it and instantiate the contract.
 //! A guarantee that is not listed in [`contract`] is an unused function, which the compiler reports.
+#![cfg_attr(
+    test,
+    expect(
+        clippy::cognitive_complexity,
+        reason = "what is counted are assertions, one after the other"
+    )
+)]
 
+#[cfg(test)]
+mod accepting;
+#[cfg(test)]
+mod accounts;
+#[cfg(test)]
+mod adopting;
 #[cfg(test)]
 mod attempts;
 #[cfg(test)]
@@ -12,11 +25,25 @@ mod changes;
 #[cfg(test)]
 mod copies;
 #[cfg(test)]
+mod deliveries;
+#[cfg(test)]
+mod duties;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod expiring;
+#[cfg(test)]
 mod fences;
+#[cfg(test)]
+mod jobs;
 #[cfg(test)]
 mod leases;
 #[cfg(test)]
+mod lines;
+#[cfg(test)]
 mod lists;
+#[cfg(test)]
+mod meetings;
 #[cfg(test)]
 #[path = "../renewing/memory_store.rs"]
 #[expect(dead_code, reason = "other tests break what is tried here whole")]
@@ -30,13 +57,27 @@ mod redis_bench;
 #[expect(dead_code, reason = "other tests do more to their servers")]
 mod redis_servers;
 #[cfg(test)]
+mod replaying;
+#[cfg(test)]
 mod saving;
 
-/// Instantiates every guarantee for the backend whose benches `$open` makes.
+/// Instantiates every guarantee for the backend whose benches `$open` makes: all of them, or those of
+/// connections only.
 #[cfg(test)]
 macro_rules! contract {
-    ($backend:ident, $open:path) => {
-        contract! { $backend, $open,
+    (everything: $backend:ident, $open:path) => {
+        mod $backend {
+            contract! { @connections $open }
+            contract! { @others $open }
+        }
+    };
+    (connections: $backend:ident, $open:path) => {
+        mod $backend {
+            contract! { @connections $open }
+        }
+    };
+    (@connections $open:path) => {
+        contract! { @each (connections) $open,
             saving: a_saved_connection_reads_back_as_it_was,
             saving: a_key_that_was_never_saved_is_absent,
             saving: a_managed_user_without_tokens_starts_at_generation_zero,
@@ -65,6 +106,12 @@ macro_rules! contract {
             leases: the_connection_is_read_under_the_lease,
             leases: leases_of_different_connections_are_independent,
             leases: a_clock_that_was_set_back_does_not_lock_everybody_out,
+            duties: only_one_of_many_gets_the_duty,
+            duties: who_has_the_duty_gets_it_again,
+            duties: a_duty_is_free_when_its_time_is_over,
+            duties: a_duty_given_back_is_free_at_once,
+            duties: duties_of_different_names_are_independent,
+            duties: a_clock_that_was_set_back_leaves_no_duty_undone,
             fences: what_was_committed_is_what_the_next_renewal_reads,
             fences: of_many_commits_from_one_generation_one_is_stored,
             fences: a_commit_from_an_old_generation_changes_nothing,
@@ -90,7 +137,7 @@ macro_rules! contract {
             attempts: a_commit_clears_attempts_and_cooldown,
             lists: pages_follow_each_other_in_the_order_of_keys,
             lists: pages_are_filtered,
-            lists: the_sweep_gets_the_oldest_first_and_no_more_than_asked,
+            lists: the_sweep_gets_the_longest_due_first_and_no_more_than_asked,
             lists: the_sweep_leaves_out_what_cannot_be_renewed_now,
             lists: the_sweep_includes_refresh_tokens_near_their_end,
             lists: the_census_counts_by_provider_and_health,
@@ -117,34 +164,149 @@ macro_rules! contract {
             copies: every_check_is_felt_in_the_pulse,
         }
     };
-    ($backend:ident, $open:path, $($room:ident: $guarantee:ident,)+) => {
-        mod $backend {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $guarantee() {
-                    super::$room::$guarantee(&$open()).await;
-                }
-            )+
+    (@others $open:path) => {
+        contract! { @each (whole) $open,
+            accounts: all_connections_of_an_account_are_found_in_the_order_of_their_keys,
+            accounts: a_managed_user_is_found_by_its_number,
+            accounts: an_account_is_found_whatever_its_status_until_it_is_removed,
+            accounts: a_connection_is_found_by_the_account_that_it_has_now,
+            accounts: active_connections_without_an_account_are_listed_page_by_page,
+            accounts: a_connection_is_told_its_account_once,
+            accounts: an_organization_that_is_not_known_stays_as_it_was,
+            accounts: a_managed_user_knows_its_account,
+            accounts: another_connection_is_not_told_an_account,
+            accounts: work_in_flight_does_not_keep_a_connection_from_its_account,
+            accounts: an_account_that_was_told_is_told_of,
+            accounts: of_many_who_tell_an_account_one_does,
+            expiring: a_record_is_found_by_its_digest_as_often_as_it_is_read,
+            expiring: a_record_of_any_bytes_reads_back_as_it_was,
+            expiring: purposes_do_not_find_each_others_records,
+            expiring: a_record_that_was_taken_is_gone,
+            expiring: of_many_who_take_one_record_one_gets_it,
+            expiring: a_record_that_has_ended_is_not_there,
+            expiring: a_record_without_an_end_stays_until_it_is_taken,
+            expiring: what_is_put_again_has_another_content_and_another_end,
+            expiring: sweeping_forgets_what_has_ended_and_nothing_else,
+            jobs: a_job_is_handed_out_when_it_is_due,
+            jobs: a_job_may_have_no_state,
+            jobs: jobs_due_longest_come_first_and_no_more_than_asked_for,
+            jobs: each_job_is_claimed_by_one_of_many,
+            jobs: kinds_of_jobs_do_not_mix,
+            jobs: users_and_providers_have_jobs_of_their_own,
+            jobs: a_dead_workers_job_is_taken_over_as_far_as_it_is,
+            jobs: a_worker_that_has_lost_its_job_changes_nothing,
+            jobs: a_worker_that_is_late_still_has_the_job_that_nobody_took_over,
+            jobs: writing_how_far_a_job_is_keeps_the_claim,
+            jobs: a_finished_job_is_due_again_in_time,
+            jobs: a_finished_job_may_wait_for_being_asked_for,
+            jobs: asking_again_brings_a_job_forward_and_never_back,
+            jobs: a_job_asked_for_while_it_is_worked_on_is_done_once_more,
+            jobs: a_job_asked_for_later_while_it_is_worked_on_is_done_then,
+            jobs: a_job_asked_for_before_it_was_taken_over_is_done_once_more,
+            jobs: replacing_a_job_takes_it_from_its_worker,
+            jobs: replacing_a_job_may_put_it_off,
+            jobs: of_many_who_ask_for_a_job_all_get_the_same,
+            jobs: a_canceled_job_is_gone_whoever_works_on_it,
+            jobs: jobs_are_listed_in_the_order_of_their_keys,
+            jobs: removing_a_connection_leaves_its_jobs,
+            accepting: an_accepted_event_is_handed_out_as_it_came,
+            accepting: a_payload_of_any_bytes_reads_back_as_it_was,
+            accepting: the_same_event_again_adds_nothing,
+            accepting: events_of_other_content_are_others,
+            accepting: each_recipient_gets_the_event_once,
+            accepting: a_user_of_two_providers_gets_an_event_once,
+            accepting: a_known_event_is_delivered_to_whom_it_lacked,
+            accepting: of_many_who_accept_one_event_one_makes_it,
+            accepting: what_two_processes_accept_keeps_the_order_of_each,
+            lines: a_users_deliveries_are_handed_out_in_their_order,
+            lines: deliveries_of_all_providers_of_a_user_are_one_line,
+            lines: a_failed_delivery_holds_up_its_line_and_no_other,
+            lines: lines_due_longest_come_first_and_no_more_than_asked_for,
+            lines: a_claimed_line_is_nobody_elses_whatever_joins_it,
+            lines: each_line_is_claimed_by_one_of_many,
+            lines: a_dead_workers_line_is_taken_over,
+            lines: a_worker_that_has_lost_its_line_settles_nothing,
+            lines: a_worker_that_is_late_still_has_the_line_that_nobody_took_over,
+            lines: holding_a_line_keeps_the_claim,
+            lines: a_delivery_is_settled_once_and_only_as_the_first,
+            lines: a_delivered_one_makes_room_for_the_next_at_once,
+            lines: a_failed_delivery_is_tried_again_in_time,
+            lines: a_postponed_delivery_was_not_tried,
+            lines: a_dead_letter_lets_the_next_one_pass,
+            lines: nothing_is_missed_that_joins_while_the_last_one_is_settled,
+            lines: many_workers_deliver_everything_once_and_in_order,
+            replaying: a_replayed_delivery_is_the_same_at_the_end_of_its_line,
+            replaying: a_replayed_delivery_does_not_overtake_what_waits,
+            replaying: replaying_joins_a_line_that_is_being_worked_on,
+            replaying: replaying_what_waits_makes_it_due_at_once,
+            replaying: replaying_a_later_one_does_not_hasten_the_first,
+            replaying: replaying_what_is_being_tried_leaves_it_to_its_worker,
+            replaying: of_many_who_replay_a_delivery_all_put_it_in_line_once,
+            replaying: what_is_nobodys_or_unknown_is_not_replayed,
+            adopting: an_event_that_is_nobodys_is_kept_and_not_handed_out,
+            adopting: who_connects_an_account_gets_what_waited_for_it_in_order,
+            adopting: an_account_of_another_provider_is_another,
+            adopting: adopting_joins_a_line_that_is_being_worked_on,
+            adopting: what_comes_again_with_recipients_waits_no_longer,
+            adopting: what_comes_again_as_nobodys_waits_for_all_its_accounts,
+            adopting: an_adopted_event_that_comes_again_is_known,
+            adopting: of_many_who_adopt_an_event_one_gets_it,
+            adopting: an_event_adopted_while_it_comes_again_is_delivered_once_to_each,
+            adopting: an_event_that_comes_as_nobodys_and_as_somebodys_at_once_is_somebodys,
+            deliveries: deliveries_are_listed_page_by_page_the_newest_first,
+            deliveries: deliveries_are_filtered,
+            deliveries: a_delivery_is_found_by_its_number_with_what_it_carries,
+            deliveries: deliveries_are_counted_by_status,
+            deliveries: what_was_delivered_long_ago_is_forgotten,
+            deliveries: what_is_dead_or_nobodys_is_forgotten_by_when_it_was_accepted,
+            deliveries: what_is_on_its_way_is_never_forgotten,
+            deliveries: no_more_is_forgotten_than_asked_for,
+            deliveries: a_forgotten_event_is_new_when_it_comes_again,
+            deliveries: who_got_an_event_is_known_as_long_as_the_event,
+            deliveries: what_comes_again_while_it_is_forgotten_is_delivered,
+            deliveries: what_two_processes_forget_together_leaves_nothing_behind,
+            meetings: a_meeting_reads_back_as_it_was,
+            meetings: the_same_twice_changes_nothing,
+            meetings: what_is_newer_stands_in_whichever_order_it_comes,
+            meetings: a_late_created_does_not_bring_back_a_canceled_meeting,
+            meetings: what_is_over_stands_whatever_its_time,
+            meetings: of_two_that_are_over_the_newer_one_stands,
+            meetings: a_batch_of_meetings_answers_in_its_order,
+            meetings: of_many_who_write_one_meeting_the_newest_stands,
+            meetings: users_who_share_a_meeting_have_it_each,
+            meetings: meetings_are_listed_by_begin_provider_and_id,
+            meetings: meetings_are_filtered_by_provider_and_time,
+            meetings: forgetting_a_connections_meetings_leaves_those_of_others,
+            meetings: meetings_that_ended_long_ago_are_pruned,
         }
+    };
+    (@each ($part:ident) $open:path, $($room:ident: $guarantee:ident,)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $guarantee() {
+                let bench = $open();
+                super::$room::$guarantee(&bench.$part()).await;
+            }
+        )+
     };
 }
 
 #[cfg(test)]
-contract!(sqlite, crate::bench::sqlite);
+contract!(everything: sqlite, crate::bench::sqlite);
 
 #[cfg(test)]
-contract!(redis, crate::redis_bench::single);
+contract!(everything: redis, crate::redis_bench::single);
 
 #[cfg(test)]
-contract!(redis_cluster, crate::redis_bench::cluster);
+contract!(everything: redis_cluster, crate::redis_bench::cluster);
 
 #[cfg(test)]
-contract!(postgres, crate::bench::postgres);
+contract!(everything: postgres, crate::bench::postgres);
 
 // Whatever leaves something in its session fails here.
 #[cfg(test)]
-contract!(pgbouncer, crate::bench::pgbouncer);
+contract!(everything: pgbouncer, crate::bench::pgbouncer);
 
-// What the tests of the token room run on keeps the same contract.
+// What the tests of the token room run on keeps the same contract, as far as they need it.
 #[cfg(test)]
-contract!(memory, crate::bench::memory);
+contract!(connections: memory, crate::bench::memory);

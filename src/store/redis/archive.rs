@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     base::{clock::Timestamp, ids::ConnectionKey},
-    store::{Archive, Error, Filter, Found, Record, Restored},
+    store::{Archive, Error, Found, Record, Restored},
 };
 
 /// A copy to write, where it lies, and where it stood in the batch.
@@ -55,11 +55,12 @@ async fn records(
     limit: usize,
 ) -> Result<Vec<Found>, Failure> {
     let now = now(desk).await?;
+    let indices = [desk.keys.each("ok"), desk.keys.each("reauth")].concat();
     let mut found = Vec::new();
     let mut after = after.map(name);
     while found.len() < limit {
         let wanted = limit - found.len();
-        let (names, is_last) = names(desk, &Filter::default(), after.as_deref(), wanted).await?;
+        let (names, is_last) = names(desk, &indices, None, after.as_deref(), wanted).await?;
         after = names.last().cloned().or(after);
         let keys: Vec<ConnectionKey> = names.iter().filter_map(|name| parse_name(name)).collect();
         let rows = try_join_all(keys.iter().map(|key| record(desk, key, now))).await?;

@@ -4,7 +4,9 @@
 //!    row, decides, writes it and its indices, and tells of the change: all of that or nothing.
 //! 2. Everything that a script touches lies in one slot ([`keys`]), so a cluster changes nothing of
 //!    this, with two exceptions: changes reach the log in a second step ([`changes`]), and a batch
-//!    that is saved is atomic by connection, not as a whole.
+//!    that is saved is atomic by connection, not as a whole. The same goes for what is kept beside
+//!    connections: all events and deliveries lie in one slot, the jobs of one kind in another,
+//!    meetings and records that end in those of the connections.
 //! 3. Time is the server's, so that sidecars with different clocks agree on leases.
 //! 4. A call that is lost with its connection is sent again, and recognised if it was carried out.
 //!    What a failover loses is lost, though: Redis acknowledges before its replicas have it.
@@ -16,20 +18,20 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::{desk::Desk, door::Door, failure::Failure, keys::Keys};
+use self::{desk::Desk, door::Door, failure::Failure, hearsay::Hearsay, keys::Keys};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-    Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -38,19 +40,28 @@ use crate::base::{
     random::SharedRandom,
 };
 
+mod accounts;
 mod address;
 mod archive;
 mod assurances;
 mod changes;
+mod deliveries;
 mod desk;
 mod door;
+mod duties;
 mod failure;
 mod grants;
+mod hearsay;
+mod jobs;
 mod keys;
 mod leases;
 mod listing;
+mod meetings;
 mod opening;
 mod plug;
+mod portions;
+mod probing;
+mod records;
 mod rows;
 mod scripts;
 mod sentinel;
@@ -89,7 +100,7 @@ pub enum Time {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// How often to look for changes while they are also heard of as they are made. Default 5 s: only
+    /// How often to look for changes while they are also heard of as they are made. Default 10 s: only
     /// a message that was lost waits so long.
     pub poll_every: Duration,
     /// How often to look for changes while they are not heard of. Default 500 ms.
@@ -123,6 +134,7 @@ impl Redis {
             door: Door::new(Arc::clone(&address), parts.trust),
             keys: Keys::new(&address.prefix),
             address,
+            hearsay: Hearsay::new(options.keep_changes),
             options,
             time: parts.time,
             random: parts.random,
@@ -130,6 +142,7 @@ impl Redis {
             listening: AtomicBool::new(false),
             outdated: AtomicU32::new(0),
             tidied: Mutex::default(),
+            pings: AtomicUsize::default(),
         });
         let store = Self { desk };
         store.told(Box::pin(opening::open(&store.desk)).await)?;
@@ -214,6 +227,14 @@ impl Store for Redis {
         self.told(grants::mark_needs_reauth(&self.desk, fence, reason, since).await)
     }
 
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        self.told(duties::take(&self.desk, duty, owner, ttl).await)
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        self.told(duties::leave(&self.desk, duty, owner).await)
+    }
+
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {
         self.told(listing::due(&self.desk, due).await)
     }
@@ -228,24 +249,14 @@ impl Store for Redis {
 
     /// Writes: to every bucket of a cluster, since each may lie on another server.
     async fn check(&self) -> Result<(), Error> {
-        self.told(probe(&self.desk).await)
+        self.told(probing::write(&self.desk).await)
     }
-}
 
-async fn probe(desk: &Desk) -> Result<(), Failure> {
-    let mut call = scripts::PROBE.prepare_invoke();
-    call.key(desk.keys.single("probe"))
-        .key(desk.keys.single("schema"));
-    let schema: Option<u32> = desk.ask(&call).await?;
-    desk.admits(schema.unwrap_or(0))?;
-    if desk.is_cluster() {
-        let written = desk.keys.each("probe").into_iter().map(async |probe| {
-            let _count: u64 = desk.command(redis::cmd("INCR").arg(probe)).await?;
-            Ok::<_, Failure>(())
-        });
-        try_join_all(written).await?;
+    /// Reads: of a cluster a few buckets, evenly apart and others each time, so that a large cluster
+    /// is gone round in some pings.
+    async fn ping(&self) -> Result<(), Error> {
+        self.told(probing::read(&self.desk).await)
     }
-    Ok(())
 }
 
 impl fmt::Debug for Redis {
@@ -262,7 +273,7 @@ impl fmt::Debug for Redis {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            poll_every: Duration::from_secs(5),
+            poll_every: Duration::from_secs(10),
             poll_unheard_every: Duration::from_millis(500),
             gather: Duration::from_millis(20),
             keep_changes: 16_384,

@@ -1,12 +1,13 @@
 //! Opening: may this user do all of it, is the store one that this version knows.
 //!
 //! A version that older ones must not work beside raises the schema in every bucket (the field `schema`
-//! of its census), then for all, and only then changes anything: whoever is older writes nothing from the
-//! first on, reads nothing from the second on, and says so.
+//! of its census) and every section (its key `schema`), then for all, and only then changes anything:
+//! whoever is older writes nothing from the first on, reads nothing from the second on, and says so.
 
-use super::{desk::Desk, failure::Failure, scripts};
+use super::{accounts, desk::Desk, failure::Failure, scripts};
 
-/// Raised when keys or rows change in a way that this version would misread.
+/// Raised when keys or rows change in a way that older versions would misread. What is only added, and
+/// found and mended where older versions leave it out, does not raise it ([`accounts`]).
 pub(super) const SCHEMA: u32 = 1;
 
 /// Makes the store if there is none. A newer one is left alone.
@@ -30,15 +31,15 @@ pub(super) async fn open(desk: &Desk) -> Result<(), Failure> {
     let mut rehearsal = scripts::REHEARSE.prepare_invoke();
     rehearsal.key(desk.keys.single(&format!("trial-{trial}")));
     let () = desk.ask(&rehearsal).await?;
-    Ok(())
+    accounts::index_all(desk).await
 }
 
-/// The schema that is there now.
-async fn make(desk: &Desk) -> Result<u32, Failure> {
+/// Makes what is missing of the store; the schema that is there.
+pub(super) async fn make(desk: &Desk) -> Result<u32, Failure> {
     let mut opening = scripts::OPEN.prepare_invoke();
-    opening
-        .key(desk.keys.single("schema"))
-        .key(desk.keys.single("log"))
-        .arg(SCHEMA);
+    for key in ["schema", "log", "accounts", "mended"] {
+        opening.key(desk.keys.single(key));
+    }
+    opening.arg(SCHEMA);
     desk.ask(&opening).await
 }

@@ -22,14 +22,14 @@ use crate::{
 pub(super) type Fields = HashMap<String, Vec<u8>>;
 
 /// What does not fit.
-type Unfit = String;
+pub(super) type Unfit = String;
 
 /// Fields to set.
 #[derive(Debug, Default)]
 pub(super) struct Pairs(Vec<(&'static str, Vec<u8>)>);
 
 /// Takes the fields of a row.
-struct Row(Fields);
+pub(super) struct Row(pub(super) Fields);
 
 /// The connection of `key` in the row `fields`.
 pub(super) fn read(key: &ConnectionKey, fields: Fields) -> Result<Connection, Failure> {
@@ -196,25 +196,25 @@ impl Pairs {
 // === impl Row ===
 
 impl Row {
-    fn bytes(&mut self, name: &str) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&mut self, name: &str) -> Option<Vec<u8>> {
         self.0.remove(name)
     }
 
-    fn text(&mut self, name: &str) -> Result<Option<String>, Unfit> {
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Unfit> {
         let bytes = self.bytes(name).map(String::from_utf8).transpose();
         bytes.map_err(|_shows_the_value| format!("its {name} is no text"))
     }
 
-    fn number<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>, Unfit> {
+    pub(super) fn number<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>, Unfit> {
         let number = self.text(name)?.map(|text| text.parse()).transpose();
         number.map_err(|_shows_the_value| format!("its {name} is no number"))
     }
 
-    fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Unfit> {
+    pub(super) fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Unfit> {
         Ok(self.number(name)?.map(Timestamp::from_millis))
     }
 
-    fn needed<T>(name: &str, value: Option<T>) -> Result<T, Unfit> {
+    pub(super) fn needed<T>(name: &str, value: Option<T>) -> Result<T, Unfit> {
         value.ok_or_else(|| format!("its {name} is missing"))
     }
 

@@ -17,7 +17,7 @@
 //! With random nonces a key should be rotated long before 2³² seals; a million renewals a day reach
 //! that after eleven years.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, mem, sync::Arc};
 
 use aes_gcm::{
     Aes256Gcm, Nonce,
@@ -32,7 +32,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::base::{ids::ConnectionKey, random::Random, secret::Secret};
+use crate::base::{
+    ids::{ConnectionKey, ProviderName},
+    random::Random,
+    secret::Secret,
+};
 
 /// The layout described above.
 const VERSION: u8 = 1;
@@ -77,11 +81,13 @@ pub struct KeyRing {
 /// What a seal is bound to, so that it opens nowhere else.
 #[derive(Clone, Copy, Debug)]
 pub struct Aad<'a> {
-    key: &'a ConnectionKey,
+    provider: &'a str,
+    /// Whose row, or which.
+    subject: &'a str,
     field: Field,
 }
 
-/// Which secret of a connection.
+/// Which secret of a connection, or of a record beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Field {
@@ -89,6 +95,14 @@ pub enum Field {
     AccessToken,
     /// The refresh token.
     RefreshToken,
+    /// What an event carries: body and signature headers.
+    Event,
+    /// What is personal in a meeting.
+    Meeting,
+    /// The state of a job, such as the secrets of a webhook subscription.
+    Job,
+    /// What is found by showing a secret once, such as a ticket.
+    Expiring,
 }
 
 /// What is wrong with the configured keys; the operator must act. Never shows a key.
@@ -322,19 +336,28 @@ impl KeyRing {
     ///
     /// If `plain` is longer than 64 GiB, which no token is.
     pub fn seal(&self, random: &dyn Random, aad: &Aad<'_>, plain: &Secret<String>) -> Sealed {
+        self.seal_bytes(random, aad, plain.danger_expose().as_bytes())
+    }
+
+    /// As [`Self::seal`], for what is no text, such as the raw body of a webhook.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "AES-GCM refuses only messages beyond 64 GiB, which nothing sealed here is"
+    )]
+    pub fn seal_bytes(&self, random: &dyn Random, aad: &Aad<'_>, plain: &[u8]) -> Sealed {
         let Key { id, cipher } = &self.active;
         let nonce = random.bytes::<NONCE_LEN>();
         let payload = Payload {
-            msg: plain.danger_expose().as_bytes(),
+            msg: plain,
             aad: &aad.encode(id),
         };
         #[expect(
             clippy::expect_used,
-            reason = "AES-GCM refuses only messages beyond 64 GiB, which no token is"
+            reason = "AES-GCM refuses only messages beyond 64 GiB, which nothing sealed here is"
         )]
         let ciphertext = cipher
             .encrypt(&Nonce::from(nonce), payload)
-            .expect("a token is shorter than 64 GiB");
+            .expect("what is sealed is shorter than 64 GiB");
         // The length fits a byte: `Key::parse` bounds it.
         let id_len = u8::try_from(id.len()).unwrap_or(u8::MAX);
         let mut bytes = Vec::with_capacity(2 + id.len() + NONCE_LEN + ciphertext.len());
@@ -347,6 +370,24 @@ impl KeyRing {
 
     /// Opens `sealed` with the key it names, if it was sealed for `aad`.
     pub fn open(&self, aad: &Aad<'_>, sealed: &Sealed) -> Result<Secret<String>, OpenError> {
+        let mut plain = self.open_bytes(aad, sealed)?;
+        match String::from_utf8(mem::take(&mut *plain)) {
+            Ok(text) => Ok(Secret::new(text)),
+            // Unreachable for what `seal` made; the bytes are wiped like any secret.
+            Err(error) => {
+                drop(Zeroizing::new(error.into_bytes()));
+                let id = sealed.parts()?.id.to_owned();
+                Err(OpenError::DoesNotOpen { id })
+            }
+        }
+    }
+
+    /// As [`Self::open`], for what is no text.
+    pub fn open_bytes(
+        &self,
+        aad: &Aad<'_>,
+        sealed: &Sealed,
+    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let parts = sealed.parts()?;
         let id = || parts.id.to_owned();
         let Some(key) = self.keys.iter().find(|key| &*key.id == parts.id) else {
@@ -356,16 +397,9 @@ impl KeyRing {
             msg: parts.ciphertext,
             aad: &aad.encode(parts.id),
         };
-        let Ok(plain) = key.cipher.decrypt(&Nonce::from(parts.nonce), payload) else {
-            return Err(OpenError::DoesNotOpen { id: id() });
-        };
-        match String::from_utf8(plain) {
-            Ok(text) => Ok(Secret::new(text)),
-            // Unreachable for what `seal` made; the bytes are wiped like any secret.
-            Err(error) => {
-                drop(Zeroizing::new(error.into_bytes()));
-                Err(OpenError::DoesNotOpen { id: id() })
-            }
+        match key.cipher.decrypt(&Nonce::from(parts.nonce), payload) {
+            Ok(plain) => Ok(Zeroizing::new(plain)),
+            Err(_wrong) => Err(OpenError::DoesNotOpen { id: id() }),
         }
     }
 }
@@ -383,18 +417,26 @@ impl fmt::Debug for KeyRing {
 
 impl<'a> Aad<'a> {
     /// Binds to `field` of the connection `key`.
-    pub const fn new(key: &'a ConnectionKey, field: Field) -> Self {
-        Self { key, field }
+    pub fn new(key: &'a ConnectionKey, field: Field) -> Self {
+        Self {
+            provider: key.provider.as_str(),
+            subject: key.user.as_str(),
+            field,
+        }
+    }
+
+    /// Binds to `field` of a record that belongs to no single connection, by its own id.
+    pub fn of_record(provider: &'a ProviderName, id: &'a str, field: Field) -> Self {
+        Self {
+            provider: provider.as_str(),
+            subject: id,
+            field,
+        }
     }
 
     /// Each part follows its length, so that no two bindings share an encoding.
     fn encode(&self, key_id: &str) -> Vec<u8> {
-        let parts = [
-            self.key.provider.as_str(),
-            self.key.user.as_str(),
-            self.field.as_str(),
-            key_id,
-        ];
+        let parts = [self.provider, self.subject, self.field.as_str(), key_id];
         let mut bytes = vec![VERSION];
         for part in parts {
             // No part exceeds 256 bytes; each type bounds its own.
@@ -414,6 +456,10 @@ impl Field {
         match self {
             Self::AccessToken => "access-token",
             Self::RefreshToken => "refresh-token",
+            Self::Event => "event",
+            Self::Meeting => "meeting",
+            Self::Job => "job",
+            Self::Expiring => "expiring",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What every operation on the file has at hand, and the log of changes that writes leave.
 
+use std::cell::Cell;
+
 use rusqlite::{Connection as Db, params};
 
 use super::failure::Failure;
@@ -11,17 +13,27 @@ use crate::{
     store::{Changes, Cursor},
 };
 
-/// Shared by the threads of one store.
-#[derive(Clone, Debug)]
+/// What the thread that writes knows.
+#[derive(Debug)]
 pub(super) struct Desk {
-    pub(super) clock: SharedClock,
+    clock: SharedClock,
     /// How many entries of the log of changes are kept, at least.
-    pub(super) keep_changes: u32,
+    keep_changes: u32,
+    /// Whether anything was noted since somebody last asked.
+    noted: Cell<bool>,
 }
 
 // === impl Desk ===
 
 impl Desk {
+    pub(super) const fn new(clock: SharedClock, keep_changes: u32) -> Self {
+        Self {
+            clock,
+            keep_changes,
+            noted: Cell::new(false),
+        }
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -30,6 +42,7 @@ impl Desk {
     pub(super) fn note(&self, db: &Db, key: &ConnectionKey) -> Result<(), Failure> {
         db.prepare_cached("INSERT INTO changes (provider, user) VALUES (?1, ?2)")?
             .execute([key.provider.as_str(), key.user.as_str()])?;
+        self.noted.set(true);
         let seq = db.last_insert_rowid();
         let keep = i64::from(self.keep_changes.max(1));
         // Pruned in portions, so that most writes touch one row of the log only.
@@ -39,6 +52,11 @@ impl Desk {
                 .execute([seq.saturating_sub(keep)])?;
         }
         Ok(())
+    }
+
+    /// Whether a change was noted since the last call.
+    pub(super) fn take_noted(&self) -> bool {
+        self.noted.take()
     }
 }
 

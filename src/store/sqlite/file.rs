@@ -18,7 +18,7 @@ use super::{Options, failure::Failure, schema};
 use crate::store::Error;
 
 /// Each operation prepares its statements once.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 128;
 
 /// While another process turns a new file to WAL, SQLite answers "busy" without waiting.
 const WAL_RETRY: Duration = Duration::from_millis(10);

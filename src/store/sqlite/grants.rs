@@ -215,6 +215,7 @@ fn behind(db: &Db, fence: &Fence) -> Result<Option<Record>, Failure> {
     Ok(stored.filter(|stored| Fence::of(&stored.connection) == *fence))
 }
 
+/// Writes the row and notes the change.
 pub(super) fn write(db: &Db, desk: &Desk, stored: &Record) -> Result<(), Failure> {
     stored.put(db)?;
     desk.note(db, &stored.connection.key)

@@ -23,8 +23,9 @@ use tokio::{
 
 use self::{desk::Desk, failure::Failure};
 use super::{
-    Attempt, Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence,
-    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Attempt, Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error,
+    Fence, Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent,
+    Store, Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -32,13 +33,19 @@ use crate::base::{
     lifecycle::Lifecycle,
 };
 
+mod accounts;
 mod archive;
+mod deliveries;
 mod desk;
+mod duties;
+mod expiring;
 mod failure;
 mod file;
 mod grants;
+mod jobs;
 mod leases;
 mod listing;
+mod meetings;
 mod reader;
 mod rows;
 mod schema;
@@ -102,10 +109,7 @@ impl Sqlite {
         let path: Arc<Path> = path.into().into();
         let db = file::open_writer(&path, &options)?;
         let changed = Arc::new(Notify::new());
-        let desk = Desk {
-            clock: Arc::clone(&clock),
-            keep_changes: options.keep_changes,
-        };
+        let desk = Desk::new(Arc::clone(&clock), options.keep_changes);
         let threads = Threads::start(db, desk, &path, &options, &changed)?;
         Ok(Self {
             path,
@@ -255,6 +259,18 @@ impl Store for Sqlite {
             .await
     }
 
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        let duty = duty.clone();
+        self.write(move |db, desk| duties::take(db, desk, &duty, owner, ttl))
+            .await
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        let duty = duty.clone();
+        self.write(move |db, desk| duties::leave(db, desk, &duty, owner))
+            .await
+    }
+
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {
         let due = due.clone();
         self.list(move |db| listing::due(db, &due)).await
@@ -291,6 +307,11 @@ impl Store for Sqlite {
             Ok(())
         })
         .await
+    }
+
+    /// Writes: the file is this machine's own, and a lock or a full disk shows in no other way.
+    async fn ping(&self) -> Result<(), Error> {
+        self.check().await
     }
 }
 

@@ -27,6 +27,8 @@ macro_rules! columns {
     };
 }
 
+pub(super) use columns;
+
 /// `SELECT` of whole rows; conditions follow.
 pub(super) const SELECT: &str = concat!("SELECT ", columns!(), " FROM connections");
 
@@ -52,13 +54,13 @@ const PUT: &str = concat!(
 );
 
 /// Takes the cells of a row one after the other.
-struct Cells<'a, 'r> {
+pub(super) struct Cells<'a, 'r> {
     row: &'a Row<'r>,
     next: usize,
 }
 
 /// What does not fit.
-type Unfit = String;
+pub(super) type Unfit = String;
 
 /// The row of `key`, if there is one.
 pub(super) fn find(db: &Db, key: &ConnectionKey) -> Result<Option<Record>, Failure> {
@@ -106,16 +108,17 @@ pub(super) fn collect_whole(
 
 /// The key in the first two cells of `row`.
 pub(super) fn read_key(row: &Row<'_>) -> Result<ConnectionKey, Failure> {
-    let mut cells = Cells { row, next: 0 };
-    cells.key().map_err(|what| inconsistent(row, what))
+    Cells::of(row).key().map_err(|what| inconsistent(row, what))
 }
 
 fn read(row: &Row<'_>) -> Result<Record, Failure> {
-    let mut cells = Cells { row, next: 0 };
-    cells.stored().map_err(|what| inconsistent(row, what))
+    Cells::of(row)
+        .stored()
+        .map_err(|what| inconsistent(row, what))
 }
 
-fn inconsistent(row: &Row<'_>, what: Unfit) -> Failure {
+/// A row that begins with a key contradicts itself.
+pub(super) fn inconsistent(row: &Row<'_>, what: Unfit) -> Failure {
     let text = |index| {
         row.get::<_, String>(index)
             .unwrap_or_else(|_| "?".to_owned())
@@ -176,8 +179,12 @@ impl Record {
 
 // === impl Cells ===
 
-impl Cells<'_, '_> {
-    fn take<T: FromSql>(&mut self) -> Result<T, Unfit> {
+impl<'a, 'r> Cells<'a, 'r> {
+    pub(super) const fn of(row: &'a Row<'r>) -> Self {
+        Self { row, next: 0 }
+    }
+
+    pub(super) fn take<T: FromSql>(&mut self) -> Result<T, Unfit> {
         let index = self.next;
         self.next += 1;
         self.row.get(index).map_err(|_shows_the_value| {
@@ -187,12 +194,17 @@ impl Cells<'_, '_> {
         })
     }
 
-    fn time(&mut self) -> Result<Option<Timestamp>, Unfit> {
+    pub(super) fn time(&mut self) -> Result<Option<Timestamp>, Unfit> {
         let millis: Option<i64> = self.take()?;
         Ok(millis.map(Timestamp::from_millis))
     }
 
-    fn key(&mut self) -> Result<ConnectionKey, Unfit> {
+    /// A time that is there always.
+    pub(super) fn moment(&mut self) -> Result<Timestamp, Unfit> {
+        Ok(Timestamp::from_millis(self.take()?))
+    }
+
+    pub(super) fn key(&mut self) -> Result<ConnectionKey, Unfit> {
         let provider: String = self.take()?;
         let user: String = self.take()?;
         Ok(ConnectionKey {
@@ -224,8 +236,8 @@ impl Cells<'_, '_> {
             intent,
             cooldown: self.cooldown()?,
             forced_at: self.time()?,
-            created_at: Timestamp::from_millis(self.take()?),
-            updated_at: Timestamp::from_millis(self.take()?),
+            created_at: self.moment()?,
+            updated_at: self.moment()?,
             ..connection
         };
         let fingerprint: Option<[u8; 32]> = self.take()?;
@@ -299,12 +311,12 @@ impl Cells<'_, '_> {
         Ok((intent, before))
     }
 
-    fn owner(&mut self) -> Result<Option<OwnerId>, Unfit> {
+    pub(super) fn owner(&mut self) -> Result<Option<OwnerId>, Unfit> {
         let bytes: Option<Vec<u8>> = self.take()?;
         bytes
             .map(|bytes| OwnerId::from_slice(&bytes))
             .transpose()
-            .map_err(|error| format!("its intent's owner is {error}"))
+            .map_err(|error| format!("its owner is {error}"))
     }
 
     fn redemption(&mut self) -> Result<Option<Redemption>, Unfit> {

@@ -86,6 +86,34 @@ pub enum Status {
     NeedsReauth,
 }
 
+/// What became of a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Webhook {
+    /// Kept, and on its way to the app.
+    Accepted,
+    /// Taken before.
+    Known,
+    /// Kept as nobody's.
+    Unrouted,
+    /// Not proven genuine.
+    Forged,
+    /// Refused for its address, size or form.
+    Invalid,
+    /// The store did not take it.
+    Failed,
+}
+
+/// What became of a try to deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The app has it.
+    Delivered,
+    /// To be tried again.
+    Failed,
+    /// Given up.
+    Dead,
+}
+
 /// What could be lost by the way the store is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concern {
@@ -254,6 +282,52 @@ impl Label for Status {
         match self {
             Self::Active => "active",
             Self::NeedsReauth => "needs_reauth",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Webhook ===
+
+impl Label for Webhook {
+    const ALL: &'static [Self] = &[
+        Self::Accepted,
+        Self::Known,
+        Self::Unrouted,
+        Self::Forged,
+        Self::Invalid,
+        Self::Failed,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Known => "known",
+            Self::Unrouted => "unrouted",
+            Self::Forged => "forged",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Delivery ===
+
+impl Label for Delivery {
+    const ALL: &'static [Self] = &[Self::Delivered, Self::Failed, Self::Dead];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
         }
     }
 

@@ -33,9 +33,11 @@ mod proxy;
 #[cfg(test)]
 mod tests;
 mod token;
+mod webhook;
 
 pub use proxy::ProxyMetrics;
 pub use token::TokenMetrics;
+pub use webhook::WebhookMetrics;
 
 /// What [`Metrics::encode`] writes, as a `Content-Type`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -57,6 +59,10 @@ pub struct Metrics {
     connections: Family<StatusLabels, Gauge>,
     spool_files: Gauge,
     store_errors: Counter,
+    webhooks: Family<OutcomeLabels, Counter>,
+    deliveries: Family<OutcomeLabels, Counter>,
+    delivery_duration: Timings,
+    left_alone: Gauge,
     store_concerns: Family<ConcernLabels, Gauge>,
 }
 
@@ -127,10 +133,15 @@ impl Metrics {
             connections: Family::default(),
             spool_files: Gauge::default(),
             store_errors: Counter::default(),
+            webhooks: Family::default(),
+            deliveries: Family::default(),
+            delivery_duration: timings(),
+            left_alone: Gauge::default(),
             store_concerns: Family::default(),
         };
         metrics.register_proxy();
         metrics.register_token();
+        metrics.register_webhook();
         metrics.register_process(clock);
         metrics
     }
@@ -148,6 +159,16 @@ impl Metrics {
     /// The recorder of what is done with the tokens of `provider`.
     pub fn token(&self, provider: &ProviderName) -> TokenMetrics {
         TokenMetrics::new(self, provider.as_str())
+    }
+
+    /// The recorder of the webhooks of `provider`, and of deliveries of them.
+    pub fn webhook(&self, provider: &ProviderName) -> WebhookMetrics {
+        WebhookMetrics::new(self, provider.as_str())
+    }
+
+    /// How many destinations of deliveries are left alone for a while.
+    pub fn left_alone(&self) -> Gauge {
+        self.left_alone.clone()
     }
 
     /// How many requests are under way.
@@ -248,6 +269,31 @@ impl Metrics {
             "daypass_store_concerns",
             "In how many ways the store is set up so that something could be lost",
             self.store_concerns.clone(),
+        );
+    }
+
+    fn register_webhook(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "daypass_webhooks",
+            "Webhooks that came, by what became of them",
+            self.webhooks.clone(),
+        );
+        registry.register(
+            "daypass_deliveries",
+            "Tries to deliver an event to the app, by what came of them",
+            self.deliveries.clone(),
+        );
+        registry.register_with_unit(
+            "daypass_delivery_duration",
+            "How long the app took to answer a delivery",
+            Unit::Seconds,
+            self.delivery_duration.clone(),
+        );
+        registry.register(
+            "daypass_delivery_destinations_left_alone",
+            "Destinations of the app that fail over and over and are left alone for a while",
+            self.left_alone.clone(),
         );
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    label::{Concern, Label, Lookup, Outcome, Redeem, Renewal, Replay, Status},
+    label::{Concern, Delivery, Label, Lookup, Outcome, Redeem, Renewal, Replay, Status, Webhook},
     *,
 };
 use crate::base::clock::{ManualClock, Timestamp};
@@ -85,6 +85,8 @@ fn every_word_has_its_own_place() {
     check::<Renewal>();
     check::<Status>();
     check::<Concern>();
+    check::<Webhook>();
+    check::<Delivery>();
 }
 
 #[test]
@@ -103,6 +105,7 @@ fn the_documentation_lists_every_metric_with_its_labels_and_words() {
     let (document, _) = document.split_once("## What to watch").unwrap();
     let metrics = metrics();
     let (_proxy, _token) = (metrics.proxy(&calcom()), metrics.token(&calcom()));
+    let _webhook = metrics.webhook(&calcom());
     metrics.store_concerns(Concern::Eviction);
     let told = names(&metrics.encode().unwrap());
     let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
@@ -119,6 +122,8 @@ fn the_documentation_lists_every_metric_with_its_labels_and_words() {
     words::<Renewal>("outcome", "daypass_renewals_total", document);
     words::<Status>("status", "daypass_connections", document);
     words::<Concern>("concern", "daypass_store_concerns", document);
+    words::<Webhook>("outcome", "daypass_webhooks_total", document);
+    words::<Delivery>("outcome", "daypass_deliveries_total", document);
 }
 
 /// That the row of `metric` lists `label` with every word it may have.

@@ -10,8 +10,8 @@ local ALL = { 'reason', 'since', 'access', 'refresh', 'renewed', 'access_ends', 
 
 local answers = {}
 local at = 5
-for item = 1, (#KEYS - 1) / 6 do
-    local k = 6 * item - 5
+for item = 1, (#KEYS - 1) / 8 do
+    local k = 8 * item - 7
     local name, id, generation, updated = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
     local count = tonumber(ARGV[at + 4])
     local pairs_at = at + 5
@@ -24,11 +24,12 @@ for item = 1, (#KEYS - 1) / 6 do
     elseif of and (of > generation or (of == generation and changed > updated)) then
         answer = 'newer'
     else
+        local was = accounts(KEYS[k])
         -- First of all, for a server that is out of memory refuses it, and then all of it.
         redis.call('HSET', KEYS[k], 'id', id)
         redis.call('HDEL', KEYS[k], unpack(ALL))
         set(k, pairs_at, count)
-        index(k, name)
+        index(k, name, was)
         place = tell(name)
     end
     answers[item] = { answer, {}, place }

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::{Options, file};
 
 /// How SQLite would go about `sql`, one step a line.
-fn plan(sql: &str) -> String {
+pub(in crate::store::sqlite) fn plan(sql: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let db = file::open_writer(&folder.path().join("db"), &Options::default()).unwrap();
     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

@@ -7,10 +7,7 @@ use crate::{
 };
 
 fn desk() -> Desk {
-    Desk {
-        clock: Arc::new(ManualClock::new(Timestamp::EPOCH)),
-        keep_changes: 8,
-    }
+    Desk::new(Arc::new(ManualClock::new(Timestamp::EPOCH)), 8)
 }
 
 fn open() -> (tempfile::TempDir, Connection) {
