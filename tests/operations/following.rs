@@ -38,8 +38,11 @@ fn a_store_in_use_is_followed_and_left_without_losing_a_renewal() {
         import(&place, &running.line(name, 3600));
     }
     place.home.write("target-url", &target);
-    let follow = ["store", "migrate", "--follow", "--to-file", "target-url"];
-    let mut migration = place.home.serve(&follow);
+    // Whoever serves writes every twelve seconds.
+    let follow = ["store", "migrate", "--follow", "--rest", "13"];
+    let mut migration = place
+        .home
+        .serve(&[&follow[..], &["--to-file", "target-url"]].concat());
     migration.logged("Following the changes of Redis");
 
     // What happens meanwhile: a renewal, a disconnect, a reconnect, one user anew, and a new one.
@@ -99,7 +102,7 @@ fn what_waits_in_the_spool_is_taken_by_the_new_store() {
     let mut running = Running::on(&place);
     spool_a_renewal(&place, &mut running);
     place.home.write("target-url", &target);
-    let migrate = ["store", "migrate", "--to-file", "target-url"];
+    let migrate = ["store", "migrate", "--rest", "0", "--to-file", "target-url"];
     let told = place.home.run(&migrate).fine();
     let expected = "1 renewals wait in spool: they are newer than what was copied";
     assert!(told.out.contains(expected), "{}", told.out);
