@@ -38,8 +38,8 @@ fn a_store_in_use_is_followed_and_left_without_losing_a_renewal() {
         import(&place, &running.line(name, 3600));
     }
     place.home.write("target-url", &target);
-    // Whoever serves writes every twelve seconds.
-    let follow = ["store", "migrate", "--follow", "--rest", "13"];
+    // Whoever serves writes every eleven seconds at least.
+    let follow = ["store", "migrate", "--follow", "--rest", "18"];
     let mut migration = place
         .home
         .serve(&[&follow[..], &["--to-file", "target-url"]].concat());

@@ -26,6 +26,7 @@ mod redis_servers;
 
 mod backups;
 mod connections;
+mod damage;
 mod doctor;
 mod documents;
 mod following;
@@ -34,6 +35,7 @@ mod outages;
 mod passwords;
 mod places;
 mod population;
+mod refusals;
 mod running;
 mod standby;
 mod tls;

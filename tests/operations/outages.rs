@@ -6,10 +6,12 @@ use std::{fs, path::Path, process::Command};
 use serde_json::json;
 
 use crate::{
+    documents::documented,
     places::Place,
     postgres_server::{FAST, Server as Postgres},
     redis_servers::{Server as Redis, cli, cluster, eventually},
     running::{Running, wait_until},
+    standby,
 };
 
 fn import(place: &Place, lines: &str) {
@@ -17,22 +19,16 @@ fn import(place: &Place, lines: &str) {
     place.home.run_with(&import, lines).fine();
 }
 
-/// Begins a renewal of anna's that takes its time, and waits until its tokens are rotated.
-fn rotated(place: &Place, running: &Running) {
+/// Begins a renewal of anna's that takes its time; see [`Running::rotate`].
+pub(crate) fn rotated(place: &Place, running: &Running) {
     import(place, &running.line("anna", 3600));
     assert_eq!(running.ask("anna"), 200);
-    running.slow_down(3_000);
-    drop(running.begin_to_renew("anna"));
-    let stats = format!("{}/_sandbox/stats", running.emulators.calendly);
-    wait_until("the tokens are rotated", || {
-        let stats = crate::emulators::get(&stats).json();
-        stats["token_calls"]["refresh:ok"] == 1
-    });
-    running.slow_down(0);
+    running.rotate(place, "anna");
 }
 
 /// The tokens of that renewal are stored in the end, and no others were asked for.
-fn assert_nothing_was_lost(place: &Place, running: Running) {
+pub(crate) fn assert_nothing_was_lost(place: &Place, running: Running) {
+    running.slow_down(0);
     running.until_ready();
     wait_until("the renewal is stored", || {
         Running::generation(place, "anna") == json!(2)
@@ -148,7 +144,7 @@ fn an_import_that_fills_the_disk_of_postgres_is_repeated_when_there_is_room() {
 fn a_postgres_that_restarts_in_the_midst_of_a_commit_loses_none() {
     let mut server = Postgres::start(&[]);
     let place = Place::at(&server.url("postgres"));
-    let running = Running::on(&place);
+    let mut running = Running::on(&place);
     rotated(&place, &running);
     // Whoever commits has to wait for this lock, and is cut off by the restart.
     let lock = "BEGIN; SELECT FROM daypass.connections FOR UPDATE; SELECT pg_sleep(600)";
@@ -159,6 +155,9 @@ fn a_postgres_that_restarts_in_the_midst_of_a_commit_loses_none() {
     );
     server.restart();
     let _cut_off = locker.wait();
+    let told = "daypass connects again by itself";
+    documented(told);
+    running.sidecar.logged(told);
     assert_nothing_was_lost(&place, running);
 }
 
@@ -173,6 +172,33 @@ fn a_postgres_that_is_gone_when_tokens_are_to_be_stored_loses_none() {
     wait_until("the new tokens are in the spool", || place.spooled() == 1);
     assert_eq!(running.ask("anna"), 200, "with the new token");
     server.resume();
+    assert_nothing_was_lost(&place, running);
+}
+
+/// The standby has everything but the commit that is under way.
+#[test]
+fn a_failover_of_postgres_in_the_midst_of_a_commit_loses_none() {
+    let mut primary = Postgres::start(&[]);
+    let standby = standby::of(&primary);
+    let both = format!("127.0.0.1:{},127.0.0.1:{}", primary.port, standby.port);
+    let url = primary.url("postgres");
+    let place = Place::at(&url.replace(&format!("127.0.0.1:{}", primary.port), &both));
+    let running = Running::on(&place);
+    rotated(&place, &running);
+    let lock = "BEGIN; SELECT FROM daypass.connections FOR UPDATE; SELECT pg_sleep(600)";
+    let mut locker = primary.asked("postgres", lock).spawn().unwrap();
+    primary.wait_for(
+        "postgres",
+        "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%UPDATE daypass%'",
+    );
+    let sent = primary.sql("postgres", "SELECT pg_current_wal_lsn()");
+    standby.wait_for(
+        "postgres",
+        &format!("SELECT 1 WHERE pg_last_wal_replay_lsn() >= '{sent}'"),
+    );
+    primary.stop("KILL");
+    let _cut_off = locker.wait();
+    standby.sql("postgres", "SELECT pg_promote()");
     assert_nothing_was_lost(&place, running);
 }
 

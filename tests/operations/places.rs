@@ -11,6 +11,7 @@ use std::{
 use crate::{
     binary::Home,
     emulators::Emulators,
+    population::Open,
     postgres_server::{FAST, Server as Postgres},
     redis_servers::{self, Server as Redis},
 };
@@ -52,6 +53,11 @@ pub(crate) fn postgres_url() -> String {
     let database = format!("place_{}", number());
     POSTGRES.sql("postgres", &format!("CREATE DATABASE {database}"));
     POSTGRES.url(&database)
+}
+
+/// Runs SQL on the shared server.
+pub(crate) fn postgres_sql(sql: &str) {
+    POSTGRES.sql("postgres", sql);
 }
 
 pub(crate) fn redis_url() -> String {
@@ -100,6 +106,15 @@ impl Place {
         paths
             .filter(|path| path.extension() == Some("renewal".as_ref()))
             .count()
+    }
+
+    /// Its store, as a command opens it.
+    pub(crate) fn open(&self) -> Open {
+        let url = fs::read_to_string(self.home.path("store-url")).unwrap();
+        match url.trim().strip_prefix("sqlite:") {
+            Some(path) => Open::at(&format!("sqlite:{}", self.home.path(path).display())),
+            None => Open::at(url.trim()),
+        }
     }
 
     /// Puts `url` into the file that the configuration names.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     binary::Serving,
+    documents::documented,
     emulators::{Emulators, call, get, get_for},
     places::Place,
 };
@@ -21,11 +22,11 @@ pub(crate) struct Running {
 /// Waits until it is so, for a minute at most.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..3_000 {
+    for _ in 0..1_200 {
         if is_so() {
             return;
         }
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(50));
     }
     panic!("in a minute it did not come about that {what}");
 }
@@ -106,6 +107,21 @@ impl Running {
         asker
     }
 
+    /// Begins to renew `user`, and waits until the attempt is recorded. Calendly rotates the tokens, and
+    /// takes two seconds to answer: what is done to the store now is done before it can have them.
+    pub(crate) fn rotate(&self, place: &Place, user: &str) {
+        self.slow_down(2_000);
+        let there = place.open();
+        let _asker = self.begin_to_renew(user);
+        wait_until("the renewal has begun", || {
+            let all = there.all();
+            let of_user = all
+                .iter()
+                .find(|record| record.connection.key.user.as_str() == user);
+            of_user.unwrap().connection.intent.is_some()
+        });
+    }
+
     /// Has Calendly take so long to answer after it has rotated a token.
     pub(crate) fn slow_down(&self, millis: u64) {
         let url = format!("{}/_sandbox/switches", self.emulators.calendly);
@@ -123,9 +139,10 @@ impl Running {
         get(&format!("{}/readyz", self.admin)).json()
     }
 
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` says so, which the document must say, too.
     #[track_caller]
     pub(crate) fn until_told(&self, text: &str) {
+        documented(text);
         wait_until(text, || self.readiness().to_string().contains(text));
     }
 

@@ -1,12 +1,11 @@
 //! Trouble as operators meet it: each has one clear message that says what to do, on standard error, in
 //! `doctor` and in `/readyz`; and nothing is lost by it.
 
-use std::fs;
-
 use serde_json::json;
 
 use crate::{
     binary::Home,
+    documents::documented,
     emulators::get,
     places::{Place, cluster_url},
     postgres_server::{FAST, Server as Postgres},
@@ -16,10 +15,12 @@ use crate::{
 };
 
 /// On free ports, and nothing in the log but what goes wrong.
-const RUN: [&str; 7] = [
+pub(crate) const RUN: [&str; 9] = [
     "run",
     "--set",
     "outbound.listen=127.0.0.1:0",
+    "--set",
+    "ingress.listen=127.0.0.1:0",
     "--set",
     "admin.listen=127.0.0.1:0",
     "--set",
@@ -43,6 +44,7 @@ pub(crate) fn refused(place: &Place, more: &[&str], texts: &[&str]) {
         doctor.out
     );
     for text in texts {
+        documented(text);
         assert!(run.err.contains(text), "no {text:?} in {}", run.err);
         assert!(doctor.out.contains(text), "no {text:?} in {}", doctor.out);
     }
@@ -95,26 +97,33 @@ fn a_server_that_is_not_there_is_named_with_what_to_look_at() {
     refused(
         &postgres,
         &[],
-        &[
-            &format!("127.0.0.1:{port}/d cannot be reached"),
-            "store.url",
-        ],
+        &[&format!(
+            "127.0.0.1:{port}/d cannot be reached; check that it runs, and that host"
+        )],
     );
     let redis = Place::at(&format!("redis://:hunter2@127.0.0.1:{port}"));
     refused(
         &redis,
         &[],
-        &[&format!("nobody listens at 127.0.0.1:{port}"), "store.url"],
+        &[&format!(
+            "nobody listens at 127.0.0.1:{port}; start Redis, or mend store.url"
+        )],
     );
     let cluster = Place::at(&format!("redis-cluster://127.0.0.1:{port}"));
-    refused(&cluster, &[], &["look whether it runs"]);
+    refused(&cluster, &[], &["can be reached; look whether they run"]);
     let sentinel = Place::at(&format!("redis-sentinel://127.0.0.1:{port}/main"));
     refused(&sentinel, &[], &["no sentinel names a usable master"]);
-    for url in [
-        "postgres://u@no-such-host.invalid/d",
-        "redis://no-such-host.invalid",
+    for (url, told) in [
+        (
+            "postgres://u@no-such-host.invalid/d",
+            "PostgreSQL at no-such-host.invalid/d cannot be reached; check that it runs",
+        ),
+        (
+            "redis://no-such-host.invalid",
+            "the connection to Redis at no-such-host.invalid:6379 failed; look whether it runs",
+        ),
     ] {
-        refused(&Place::at(url), &[], &["no-such-host.invalid"]);
+        refused(&Place::at(url), &[], &[told]);
     }
 }
 
@@ -223,7 +232,7 @@ fn a_redis_without_persistence_is_warned_of_in_the_log_and_counted() {
 }
 
 /// `user,provider` and nothing else makes a store and no connection.
-fn made(place: &Place) {
+pub(crate) fn made(place: &Place) {
     place
         .home
         .run_with(&["connections", "import"], "user,provider\n")
@@ -255,7 +264,7 @@ fn a_store_from_the_future_is_left_alone_by_those_that_start_and_those_that_run(
         let running = Running::on(&place);
         assert_eq!(running.connect_and_ask(&place, "anna"), 200, "{url}");
         upgrade();
-        let expected = "has schema 9, this version of daypass knows 1: upgrade daypass";
+        let expected = "the store has schema 9, this version of daypass knows ";
         running.until_told(expected);
         assert_eq!(running.ask("anna"), 200, "from memory");
         assert_eq!(running.ask("nobody"), 503, "{url}");
@@ -285,20 +294,4 @@ fn a_redis_out_of_memory_connects_nobody_new_and_goes_on_renewing() {
     assert_eq!(running.ask("ben"), 200);
     running.assert_each_token_was_sent_once();
     assert_eq!(running.stop(), Some(0));
-}
-
-#[test]
-fn nothing_of_a_store_that_cannot_be_read_is_written() {
-    let home = Home::new();
-    fs::write(
-        home.path("daypass.db"),
-        "this is a letter, and no database at all",
-    )
-    .unwrap();
-    let told = "it is no SQLite file; check store.url, or restore a backup";
-    home.run(&RUN).fails(1, &[told]);
-    let doctor = home.run(&["doctor"]).fails(1, &[]);
-    assert!(doctor.out.contains(told), "{}", doctor.out);
-    let left = fs::read_to_string(home.path("daypass.db")).unwrap();
-    assert_eq!(left, "this is a letter, and no database at all");
 }

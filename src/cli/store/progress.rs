@@ -186,9 +186,9 @@ fn style(unit: Unit) -> ProgressStyle {
 }
 
 /// In seconds.
-pub(super) const fn rounded_up(time: Duration) -> u64 {
-    time.as_secs()
-        .saturating_add((time.subsec_nanos() > 0) as u64)
+pub(super) fn rounded_up(time: Duration) -> u64 {
+    let part = u64::from(time.subsec_nanos() > 0);
+    time.as_secs().saturating_add(part)
 }
 
 fn line(text: &str) {
