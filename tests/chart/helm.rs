@@ -20,19 +20,19 @@ pub(crate) fn root() -> &'static Path {
 }
 
 fn tools() -> PathBuf {
-    root().join("target/tools/chart")
+    root().join("target/tools")
 }
 
 fn python() -> PathBuf {
-    tools().join("venv/bin/python")
+    tools().join("schemas/venv/bin/python")
 }
 
 /// Both Helms, unpacked once.
 static HELMS: LazyLock<[PathBuf; 2]> = LazyLock::new(|| {
     PACKAGES.map(|package| {
-        let folder = tools().join(package);
+        let folder = tools().join("helm").join(package);
         let archive = tools()
-            .join("node_modules/@aws-cdk")
+            .join("helm/node_modules/@aws-cdk")
             .join(package)
             .join("lib/layer.zip");
         let helm = folder.join("helm/helm");
@@ -169,7 +169,7 @@ pub(crate) fn is_valid(documents: &[Value]) {
     // JSON is YAML.
     let text: Vec<String> = documents.iter().map(Value::to_string).collect();
     fs::write(&file, text.join("\n---\n")).unwrap();
-    let output = Command::new(tools().join("venv/bin/kubernetes-validate"))
+    let output = Command::new(tools().join("schemas/venv/bin/kubernetes-validate"))
         .args(["--strict", "-k", SCHEMAS])
         .arg(file)
         .output()

@@ -5,7 +5,7 @@
 //!    selectors, the Pod Security Standard `restricted`, no secret in the open.
 //! 3. What a pod would run is run: the configuration of each goes through the real `daypass check`.
 //!
-//! `./test` installs the tools into `target/tools/chart`.
+//! `./test` installs the tools into `target/tools`.
 
 #![expect(
     clippy::unwrap_used,
