@@ -5,22 +5,46 @@ use async_trait::async_trait;
 use crate::{
     base::ids::ConnectionKey,
     connect::{self, Connect},
-    proxy::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls},
+    meeting::Sync,
+    proxy::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls, Standing},
     store::{Connection, Status},
     token::{Error, Tokens},
+    webhook::Subscriptions,
 };
 
-/// Answers for [`Tokens`] and [`Connect`].
-#[derive(Clone, Debug)]
+/// Answers for [`Tokens`] and [`Connect`], and says how [`Subscriptions`] and [`Sync`] are doing.
+#[derive(Clone)]
 pub(super) struct FromRooms {
     pub(super) tokens: Tokens,
     pub(super) connect: Connect,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) sync: Sync,
 }
 
 #[async_trait]
 impl LocalCalls for FromRooms {
     async fn connection(&self, key: ConnectionKey) -> Result<Option<ConnectionView>, Error> {
-        Ok(self.tokens.connection(&key).await?.as_ref().map(view))
+        let Some(connection) = self.tokens.connection(&key).await? else {
+            return Ok(None);
+        };
+        // Beside the point if it cannot be read: the connection is what was asked for.
+        let (webhooks, progress) =
+            tokio::join!(self.subscriptions.view(&key), self.sync.progress(&key));
+        let webhooks = webhooks.ok().flatten().map(|view| Standing {
+            status: view.status.as_str(),
+            reason: view.reason,
+            since: view.since,
+        });
+        let meetings = progress.ok().flatten().map(|progress| Standing {
+            status: progress.stage.as_str(),
+            reason: progress.last_error,
+            since: progress.finished_at,
+        });
+        Ok(Some(ConnectionView {
+            webhooks,
+            meetings,
+            ..view(&connection)
+        }))
     }
 
     async fn refresh(&self, key: ConnectionKey, force: Force) -> Result<ConnectionView, Error> {
@@ -78,5 +102,7 @@ fn view(connection: &Connection) -> ConnectionView {
         organization: connection.organization.clone(),
         managed: connection.managed_user_id.is_some(),
         scope: connection.scope.clone(),
+        webhooks: None,
+        meetings: None,
     }
 }

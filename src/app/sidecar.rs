@@ -18,7 +18,7 @@ use crate::{
     admin::{self, Readiness},
     base::{clock::SystemClock, ids::ProviderName, lifecycle::Lifecycle},
     config::Settings,
-    connect::{self, Connect},
+    connect,
     http::{
         Listen,
         client::Client,
@@ -74,7 +74,7 @@ impl Sidecar {
         let inward = Inward::open(&sidecar.core, settings, &metrics, &names, announcer)?;
         sidecar.open_admin(admin, &metrics, failed).await;
         sidecar.open_ingress(ingress, settings, &inward);
-        sidecar.open_outbound(outbound, settings, &metrics, &names, inward.connect)?;
+        sidecar.open_outbound(outbound, settings, &metrics, &names, inward)?;
         tracing::info!(
             outbound = %sidecar.outbound,
             ingress = %sidecar.ingress,
@@ -118,7 +118,7 @@ impl Sidecar {
         settings: &Settings,
         metrics: &Arc<Metrics>,
         names: &[ProviderName],
-        connect: Connect,
+        inward: Inward,
     ) -> Result<(), StartError> {
         let tls = tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?;
         let mut config = settings.outbound.clone();
@@ -130,7 +130,9 @@ impl Sidecar {
             tokens: Arc::new(self.core.tokens.clone()),
             local: Arc::new(FromRooms {
                 tokens: self.core.tokens.clone(),
-                connect,
+                connect: inward.connect,
+                subscriptions: inward.subscriptions,
+                sync: inward.sync,
             }),
             client: Client::new(tls, &self.core.lifecycle),
             clock: Arc::clone(&self.core.clock),

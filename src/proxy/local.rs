@@ -138,6 +138,23 @@ pub struct ConnectionView {
     pub managed: bool,
     /// The granted scope, space separated.
     pub scope: Option<String>,
+    /// How its webhook subscription stands; absent where there is to be none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhooks: Option<Standing>,
+    /// How far its meetings are read; absent where none are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meetings: Option<Standing>,
+}
+
+/// How something stands that is done for a connection in the background.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// In one word.
+    pub status: &'static str,
+    /// Why it is not as it should be, for people.
+    pub reason: Option<String>,
+    /// Since when it is so; for meetings, when they were last read to the end.
+    pub since: Option<Timestamp>,
 }
 
 /// Why a local call has no answer, token errors apart.
