@@ -45,7 +45,8 @@ fn every_bug_that_others_shipped_has_a_test_that_exists() {
     );
     let mut missing = Vec::new();
     let mut listed = Vec::new();
-    for row in page.lines().filter(|line| line.starts_with("| R")) {
+    let rows = page.lines().filter(|line| is_numbered(line));
+    for row in rows {
         let mut cells = row.split('|').map(str::trim).skip(1);
         let (number, tests) = (cells.next().unwrap(), cells.nth(1).unwrap());
         let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
@@ -58,7 +59,9 @@ fn every_bug_that_others_shipped_has_a_test_that_exists() {
         listed.push(number.to_owned());
     }
     assert_eq!(missing, Vec::<String>::new());
-    let all: Vec<_> = (1..=25).map(|number| format!("R{number}")).collect();
+    let renewing = (1..=25).map(|number| format!("R{number}"));
+    let webhooks = (1..=14).map(|number| format!("W{number}"));
+    let all: Vec<_> = renewing.chain(webhooks).collect();
     assert_eq!(listed, all);
 }
 
@@ -165,4 +168,12 @@ fn is_slug(text: &str, hyphen: char) -> bool {
         && text
             .chars()
             .all(|letter| letter.is_ascii_lowercase() || letter == hyphen || letter == '.')
+}
+
+/// Whether a line of a table begins with the number of a bug.
+fn is_numbered(line: &str) -> bool {
+    let number = line
+        .strip_prefix("| R")
+        .or_else(|| line.strip_prefix("| W"));
+    number.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }

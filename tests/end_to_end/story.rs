@@ -267,6 +267,28 @@ async fn what_a_killed_sidecar_had_acknowledged_is_delivered_by_another() {
     drop(second);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn without_webhooks_in_the_plan_a_user_connects_all_the_same_and_the_connection_says_so() {
+    let stage = Stage::open(&[]).await;
+    let calendly = stage.world.sandbox.calendly();
+    calendly.set(|switches| switches.calendly.free_plan = true);
+    let sidecar = stage.world.sidecar().await;
+    stage.connect_at_calendly(&sidecar, "A", "anna").await;
+    sidecar.get("A", "/calendly/users/me").await.must_be(200);
+    let standing = async |what: &str, word: &str, told: &str| {
+        until("the connection says how it stands", async || {
+            let connection = sidecar.connection("A", "calendly").await.json();
+            let standing = connection[what].clone();
+            (standing[word] == told).then_some(standing)
+        })
+        .await
+    };
+    let webhooks = standing("subscription", "status", "unavailable").await;
+    let reason = webhooks["reason"].as_str().unwrap();
+    assert!(reason.contains("plan has no webhooks"), "{webhooks}");
+    standing("sync", "stage", "done").await;
+}
+
 async fn until_within<T>(limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {

@@ -143,6 +143,13 @@ impl State {
         }
     }
 
+    /// Notes whose account it is.
+    pub(super) fn name(&mut self, account: &Account) {
+        self.external_id.clone_from(&account.external_id);
+        self.organization.clone_from(&account.organization);
+        self.managed_user_id = account.managed_user_id;
+    }
+
     pub(super) fn coverage(&self) -> Coverage {
         Coverage::parse(&self.coverage).unwrap_or(Coverage::User)
     }
@@ -197,6 +204,21 @@ impl From<Health> for Standing {
             Health::Active => Self::Active,
             Health::Retrying { .. } => Self::Retrying,
             Health::Disabled | Health::Altered | Health::Gone => Self::Pending,
+        }
+    }
+}
+
+// === impl ViewStatus ===
+
+impl ViewStatus {
+    /// As in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Retrying => "retrying",
+            Self::Unavailable => "unavailable",
+            Self::Failed => "failed",
         }
     }
 }
