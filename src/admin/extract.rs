@@ -313,7 +313,8 @@ mod tests {
             let name = ["user", "count", "is", "at", "other"][field];
             let text = format!("{text}\u{7}");
             let (named, told) = told(&json!({ name: text, "line": "fine" }));
-            prop_assert!(!told.contains(&text[..12]), "{named:?} {told}");
+            let (start, _) = text.split_at(12);
+            prop_assert!(!told.contains(start), "{named:?} {told}");
         }
     }
 

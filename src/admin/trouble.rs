@@ -253,7 +253,8 @@ fn of_connect(error: &connect::Error) -> Problem {
             "connect-not-configured",
             "Nobody can be connected here",
             "proxy_configuration_error",
-        ),
+        )
+        .with_retry_after(PROVIDER_RETRY.0),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is connected, how that stands, and what can be done about it.
 
-use daypass::sandbox::{Killed, NewUser, Revoke, TokenFault, TokenMischief};
+use daypass::sandbox::{Filter, Killed, NewUser, Revoke, TokenFault, TokenMischief};
 use serde_json::{Value, json};
 
 use crate::world::{World, grant, path};
@@ -218,7 +218,7 @@ async fn what_is_removed_is_unsubscribed_revoked_and_forgotten_and_the_app_is_to
         .delete(&at)
         .await
         .must_be_problem(404, "not-connected");
-    let entries = world.sandbox.calendly().entries(&Default::default());
+    let entries = world.sandbox.calendly().entries(&Filter::default());
     let unsubscribed = entries.iter().filter(|entry| {
         entry.method == "DELETE" && entry.path.starts_with("/webhook_subscriptions/")
     });

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use daypass::{
     admin::api,
-    sandbox::{Filter, NewUser, token_id},
+    sandbox::{Created, Filter, NewUser, token_id},
 };
 use serde_json::{Value, json};
 
 use crate::world::{Answer, World, grant, path, secrets};
+
+const ONE: &str = "/v1/connections/{provider}/{user}";
 
 /// Everything that was answered, and by which routes.
 struct Seen<'a> {
@@ -30,57 +32,44 @@ impl Seen<'_> {
     }
 }
 
-#[tokio::test]
-async fn no_route_answers_with_a_token_or_a_secret() {
-    let world = World::open().await;
-    let anna = world.connected("anna").await;
-    let order = NewUser::managed("mona");
-    let mona = world.sandbox.calcom().create_user(&order).unwrap();
-    world
-        .put(&path("calcom", "mona"), &grant(&mona))
-        .await
-        .must_be(201);
-    world
-        .until(&path("calendly", "anna"), "the subscription", |seen| {
-            seen["subscription"]["status"] == "active" && seen["sync"]["stage"] == "done"
-        })
-        .await;
-    let order = json!({
-        "provider": "calcom", "user": "mia", "email": "mia@example.org", "name": "mia",
-    });
-    let again = grant(&anna);
-    let (mut misplaced, one) = (grant(&anna), "/v1/connections/{provider}/{user}");
+/// What can be asked about one user, with tokens where they belong and where they do not.
+async fn about_users(seen: &mut Seen<'_>, anna: &Created) {
+    let again = grant(anna);
+    let mut misplaced = grant(anna);
     misplaced["user"] = json!(anna.refresh_token);
-    let in_query = format!("/v1/connections?cursor={}", anna.access_token);
-    let in_path = format!("/v1/connections/calendly/{}", anna.access_token);
-    let mut seen = Seen {
-        world: &world,
-        answers: Vec::new(),
-        routes: BTreeSet::new(),
-    };
     for (user, provider) in [
         ("anna", "calendly"),
         ("mona", "calcom"),
         ("nobody", "calcom"),
     ] {
         let at = path(provider, user);
-        seen.call("GET", one, &at, None).await;
+        seen.call("GET", ONE, &at, None).await;
         for force in ["", "?force=true"] {
-            let route = format!("{one}/refresh");
+            let route = format!("{ONE}/refresh");
             let to = format!("{at}/refresh{force}");
             seen.call("POST", &route, &to, None).await;
         }
-        seen.call("POST", &format!("{one}/sync"), &format!("{at}/sync"), None)
+        seen.call("POST", &format!("{ONE}/sync"), &format!("{at}/sync"), None)
             .await;
-        seen.call("PUT", one, &at, Some(&again)).await;
-        seen.call("PUT", one, &at, Some(&misplaced)).await;
-        seen.call("PUT", one, &at, Some(&json!(anna.access_token)))
-            .await;
+        for body in [&again, &misplaced, &json!(anna.access_token)] {
+            seen.call("PUT", ONE, &at, Some(body)).await;
+        }
     }
+}
+
+/// Everything else.
+async fn all_the_rest(seen: &mut Seen<'_>, anna: &Created) {
+    let mut misplaced = grant(anna);
+    misplaced["provider"] = json!(anna.refresh_token);
+    let mia = json!({
+        "provider": "calcom", "user": "mia", "email": "mia@example.org", "name": "mia",
+    });
+    let link = json!({ "provider": "calendly", "user": "anna" });
     for (method, path, body) in [
         ("GET", "/v1/connections", None),
+        ("POST", "/v1/connect-links", Some(&link)),
         ("POST", "/v1/connect-links", Some(&misplaced)),
-        ("POST", "/v1/managed-users", Some(&order)),
+        ("POST", "/v1/managed-users", Some(&mia)),
         ("POST", "/v1/managed-users", Some(&misplaced)),
         ("POST", "/v1/deliveries/replay", Some(&json!({}))),
         ("POST", "/v1/deliveries/replay", Some(&misplaced)),
@@ -88,9 +77,11 @@ async fn no_route_answers_with_a_token_or_a_secret() {
     ] {
         seen.call(method, path, path, body).await;
     }
+    let in_query = format!("/v1/connections?cursor={}", anna.access_token);
+    let in_path = format!("/v1/connections/calendly/{}", anna.access_token);
     for (method, route, path) in [
         ("GET", "/v1/connections", in_query.as_str()),
-        ("GET", one, &in_path),
+        ("GET", ONE, &in_path),
         (
             "GET",
             "/v1/managed-users",
@@ -108,20 +99,41 @@ async fn no_route_answers_with_a_token_or_a_secret() {
             "/v1/managed-users/{provider}/{user}",
             "/v1/managed-users/calcom/mia",
         ),
-        ("DELETE", one, "/v1/connections/calendly/anna"),
+        ("DELETE", ONE, "/v1/connections/calendly/anna"),
     ] {
         seen.call(method, route, path, None).await;
     }
+}
+
+#[tokio::test]
+async fn no_route_answers_with_a_token_or_a_secret() {
+    let world = World::open().await;
+    let anna = world.connected("anna").await;
+    let order = NewUser::managed("mona");
+    let mona = world.sandbox.calcom().create_user(&order).unwrap();
+    world
+        .put(&path("calcom", "mona"), &grant(&mona))
+        .await
+        .must_be(201);
+    world
+        .until(&path("calendly", "anna"), "the subscription", |seen| {
+            seen["subscription"]["status"] == "active" && seen["sync"]["stage"] == "done"
+        })
+        .await;
+    let mut seen = Seen {
+        world: &world,
+        answers: Vec::new(),
+        routes: BTreeSet::new(),
+    };
+    about_users(&mut seen, &anna).await;
+    all_the_rest(&mut seen, &anna).await;
     let all: BTreeSet<_> = api::routes()
         .into_iter()
         .map(|(method, path)| (method.to_owned(), path))
         .collect();
     assert_eq!(seen.routes, all, "every route was called");
-    look_through(
-        &world,
-        &seen.answers,
-        &[&anna.access_token, &anna.refresh_token],
-    );
+    let tokens = [&anna.access_token, &anna.refresh_token];
+    look_through(&world, &seen.answers, &tokens);
 }
 
 /// Looks for canaries, and for any token that the providers have ever minted.

@@ -21,7 +21,7 @@ const KEY: &str = "c2VudGluZWwta2V5LXNlbnRpbmVsLWtleS1zZW50aW4=";
 const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// No condition of these tests takes this long on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
