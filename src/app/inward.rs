@@ -18,7 +18,8 @@ use crate::{
     telemetry::metrics::Metrics,
     token::TokenSource,
     webhook::{
-        Intake, Newcomers, Subscriptions, Teller, delivery, intake, newcomers, subscription, upkeep,
+        Intake, Newcomers, Replays, Subscriptions, Teller, delivery, intake, newcomers,
+        subscription, upkeep,
     },
 };
 
@@ -36,6 +37,8 @@ pub struct Inward {
     pub sync: Sync,
     /// Shows meetings.
     pub archive: Archive,
+    /// Delivers again what was delivered or given up.
+    pub replays: Replays,
 }
 
 /// What all of these rooms share.
@@ -120,6 +123,10 @@ impl<'a> Shared<'a> {
             subscriptions,
             sync,
             archive,
+            replays: Replays::new(
+                Arc::clone(&core.everything) as _,
+                Arc::clone(&self.accepted),
+            ),
         }
     }
 

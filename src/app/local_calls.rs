@@ -1,18 +1,20 @@
 //! The proxy's local calls, answered by the rooms that know connections.
 
 use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     base::ids::ConnectionKey,
     connect::{self, Connect},
     meeting::Sync,
-    proxy::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls, Standing},
-    store::{Connection, Status},
+    proxy::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls},
+    store::{self, Connection, Status},
     token::{Error, Tokens},
     webhook::Subscriptions,
 };
 
-/// Answers for [`Tokens`] and [`Connect`], and says how [`Subscriptions`] and [`Sync`] are doing.
+/// Answers for the rooms.
 #[derive(Clone)]
 pub(super) struct FromRooms {
     pub(super) tokens: Tokens,
@@ -21,36 +23,36 @@ pub(super) struct FromRooms {
     pub(super) sync: Sync,
 }
 
+// === impl FromRooms ===
+
+impl FromRooms {
+    /// `connection` with what belongs to it. That it can be used counts more than the rest: what cannot
+    /// be told of that is left out.
+    async fn view(&self, connection: &Connection) -> ConnectionView {
+        let key = &connection.key;
+        let (subscription, sync) =
+            futures_util::future::join(self.subscriptions.view(key), self.sync.progress(key)).await;
+        ConnectionView {
+            subscription: told_of(key, subscription),
+            sync: told_of(key, sync),
+            ..view(connection)
+        }
+    }
+}
+
 #[async_trait]
 impl LocalCalls for FromRooms {
     async fn connection(&self, key: ConnectionKey) -> Result<Option<ConnectionView>, Error> {
-        let Some(connection) = self.tokens.connection(&key).await? else {
-            return Ok(None);
-        };
-        // Beside the point if it cannot be read: the connection is what was asked for.
-        let (webhooks, progress) =
-            tokio::join!(self.subscriptions.view(&key), self.sync.progress(&key));
-        let webhooks = webhooks.ok().flatten().map(|view| Standing {
-            status: view.status.as_str(),
-            reason: view.reason,
-            since: view.since,
-        });
-        let meetings = progress.ok().flatten().map(|progress| Standing {
-            status: progress.stage.as_str(),
-            reason: progress.last_error,
-            since: progress.finished_at,
-        });
-        Ok(Some(ConnectionView {
-            webhooks,
-            meetings,
-            ..view(&connection)
-        }))
+        match self.tokens.connection(&key).await? {
+            Some(connection) => Ok(Some(self.view(&connection).await)),
+            None => Ok(None),
+        }
     }
 
     async fn refresh(&self, key: ConnectionKey, force: Force) -> Result<ConnectionView, Error> {
         self.tokens.refresh(&key, force == Force::Yes).await?;
         match self.tokens.connection(&key).await? {
-            Some(connection) => Ok(view(&connection)),
+            Some(connection) => Ok(self.view(&connection).await),
             None => Err(Error::NotConnected { key }),
         }
     }
@@ -102,7 +104,25 @@ fn view(connection: &Connection) -> ConnectionView {
         organization: connection.organization.clone(),
         managed: connection.managed_user_id.is_some(),
         scope: connection.scope.clone(),
-        webhooks: None,
-        meetings: None,
+        subscription: None,
+        sync: None,
+    }
+}
+
+/// What belongs to the connection of `key`, as JSON.
+fn told_of(
+    key: &ConnectionKey,
+    read: Result<Option<impl Serialize>, store::Error>,
+) -> Option<Value> {
+    match read {
+        Ok(found) => serde_json::to_value(found?).ok(),
+        Err(error) => {
+            tracing::warn!(
+                provider = %key.provider, user = %key.user,
+                error = &error as &dyn std::error::Error,
+                "a part of what is known of a connection cannot be read",
+            );
+            None
+        }
     }
 }

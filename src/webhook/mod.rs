@@ -9,6 +9,7 @@
 //! | [`delivery`] | when and where an event is handed to the app, and what counts as handed over |
 //! | [`own_events`] | what Daypass itself tells the app |
 //! | [`newcomers`] | what connections lack that nobody told us of |
+//! | [`replays`] | what is delivered again because somebody asks for it |
 //! | [`upkeep`] | what is forgotten, and when |
 //!
 //! 1. An event is acknowledged when it is durable, never before; what follows cannot delay that.
@@ -31,6 +32,7 @@ mod envelope;
 pub mod intake;
 pub mod newcomers;
 pub mod own_events;
+pub mod replays;
 mod route;
 mod routing;
 mod standard;
@@ -41,6 +43,7 @@ pub use delivery::{Delivered, Destination, InvalidDestination};
 pub use intake::{Intake, Verdict};
 pub use newcomers::Newcomers;
 pub use own_events::{OwnEvent, Teller};
+pub use replays::{Replayed, Replays};
 pub use subscription::Subscriptions;
 
 /// `[app]` and `[webhooks]`.

@@ -172,8 +172,8 @@ impl LocalCalls for NoConnections {
             organization: None,
             managed: false,
             scope: None,
-            webhooks: None,
-            meetings: None,
+            subscription: None,
+            sync: None,
         })
     }
     async fn connect_link(
