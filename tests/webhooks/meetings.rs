@@ -128,8 +128,8 @@ async fn a_booking_is_known_whole_as_soon_as_it_is_told() {
         let guest = until("the meeting is known with its guest", async || {
             let all = rooms.meetings("anna").await;
             let meeting = all.into_iter().find(|meeting| meeting.external_id == id)?;
-            let guests = meeting.details.attendees.into_iter();
-            guests.filter_map(|guest| guest.email).next()
+            let mut guests = meeting.details.attendees.into_iter();
+            guests.find_map(|guest| guest.email)
         })
         .await;
         assert_eq!(guest, "ada@x.test", "{provider}");

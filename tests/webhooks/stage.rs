@@ -112,14 +112,15 @@ impl Stage {
         let shared = Arc::new(clock.clone());
         let options = Options::default();
         let random = Arc::new(OsRandom);
-        let started = Sandbox::start(options, lifecycle.clone(), shared.clone(), random).await;
+        let started =
+            Sandbox::start(options, lifecycle.clone(), Arc::new(clock.clone()), random).await;
         let sandbox = started.unwrap();
         let unlimited =
             |switches: &mut Switches| (switches.api_per_minute, switches.token_per_minute) = (0, 0);
         sandbox.calcom().set(unlimited);
         sandbox.calendly().set(unlimited);
         let place = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(place.path().join("daypass.db"), shared.clone()).unwrap();
+        let store = Sqlite::open(place.path().join("daypass.db"), Arc::new(clock.clone())).unwrap();
         let store = Arc::new(store);
         let key = Key::new("k1", &Secret::new([7; 32])).unwrap();
         let keys = Arc::new(KeyRing::new("k1", vec![key]).unwrap());

@@ -157,33 +157,38 @@ async fn headers_that_come_twice_decide_nothing_and_those_of_the_app_are_not_pas
     assert_eq!(all[0].name, "BOOKING_CREATED");
 }
 
+/// An event that takes some room.
+fn large(number: u32) -> String {
+    let mut event = invitee(number, ALICE, &[ALICE]);
+    event["payload"]["text"] = json!("x".repeat(20_000));
+    event.to_string()
+}
+
+/// Sends events until one is refused; its number.
+async fn fill(ingress: &Ingress) -> u32 {
+    for number in 1..1000 {
+        let body = large(number);
+        let (status, problem) = ingress.calendly_at(START, body.as_bytes()).await;
+        if status == 200 {
+            continue;
+        }
+        assert_eq!(status, 503, "{problem}");
+        assert_eq!(problem["type"], "urn:daypass:problem:store-unavailable");
+        let last = ingress.witness.verdicts.lock().last().copied();
+        assert_eq!(last, Some(Verdict::Failed));
+        return number;
+    }
+    panic!("it never fills");
+}
+
 /// Fills the store, mends it, and sees what was refused come in.
 async fn fills_and_is_mended(ingress: &Ingress, mend: impl AsyncFnOnce()) {
     ingress.connect("calendly", "alice", Some(ALICE)).await;
-    let large = |number| {
-        let mut event = invitee(number, ALICE, &[ALICE]);
-        event["payload"]["text"] = json!("x".repeat(20_000));
-        event.to_string()
-    };
-    let mut number = 0;
-    let refused = loop {
-        number += 1;
-        let body = large(number);
-        match ingress.calendly_at(START, body.as_bytes()).await {
-            (200, _) => assert!(number < 1000, "it never fills"),
-            (status, problem) => break (status, problem),
-        }
-    };
-    assert_eq!(refused.0, 503, "{refused:?}");
-    assert_eq!(refused.1["type"], "urn:daypass:problem:store-unavailable");
+    let refused = fill(ingress).await;
+    let kept = u32::try_from(ingress.users().await.len()).unwrap();
     assert_eq!(
-        ingress.witness.verdicts.lock().last(),
-        Some(&Verdict::Failed)
-    );
-    let kept = |users: Vec<String>| u32::try_from(users.len()).unwrap();
-    assert_eq!(
-        kept(ingress.users().await),
-        number - 1,
+        kept,
+        refused - 1,
         "what was acknowledged is there, and nothing else"
     );
     // What is there is delivered all the same.
@@ -194,7 +199,7 @@ async fn fills_and_is_mended(ingress: &Ingress, mend: impl AsyncFnOnce()) {
     assert!(settled.unwrap());
     mend().await;
     let left = ingress.users().await.len();
-    let body = large(number);
+    let body = large(refused);
     assert_eq!(ingress.calendly_at(START, body.as_bytes()).await.0, 200);
     assert_eq!(ingress.users().await.len(), left + 1);
     let again = ingress.calendly_at(START, body.as_bytes()).await;

@@ -208,21 +208,6 @@ impl From<Health> for Standing {
     }
 }
 
-// === impl ViewStatus ===
-
-impl ViewStatus {
-    /// As in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Retrying => "retrying",
-            Self::Unavailable => "unavailable",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 // === impl View ===
 
 impl View {
