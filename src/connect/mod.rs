@@ -42,6 +42,7 @@ mod disconnect;
 mod ending;
 mod flow;
 mod follower;
+mod import;
 mod ingress;
 mod limiter;
 mod managed;
