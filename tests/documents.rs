@@ -126,6 +126,21 @@ fn every_event_of_our_own_is_told() {
     assert_eq!(told, written.collect());
 }
 
+#[test]
+fn the_demo_signs_as_the_examples_expect() {
+    let demo = literals("src/cli/demo/mod.rs");
+    let secret = demo.iter().find(|text| text.starts_with("whsec_")).unwrap();
+    for file in [
+        "daypass.toml",
+        "express/README.md",
+        "nextjs/README.md",
+        "fastapi/README.md",
+    ] {
+        let text = read(&format!("docs/examples/{file}"));
+        assert!(text.contains(secret.as_str()), "{file}");
+    }
+}
+
 // --- reading ---
 
 fn read(path: &str) -> String {

@@ -67,6 +67,8 @@ pub(crate) struct World {
     pub(crate) logged: Arc<Logged>,
     /// `http://127.0.0.1:…` of the ingress listener.
     pub(crate) ingress: String,
+    /// The providers' own: they go on while the sidecar drains.
+    _elsewhere: Lifecycle,
     _spool: TempDir,
 }
 
@@ -157,7 +159,8 @@ impl World {
     pub(crate) async fn with(wanted: Wanted) -> Self {
         install_crypto();
         let (lifecycle, random) = (Lifecycle::new(), Arc::new(OsRandom) as SharedRandom);
-        let sandbox = sandbox(&lifecycle).await;
+        let elsewhere = Lifecycle::new();
+        let sandbox = sandbox(&elsewhere).await;
         let clock = ManualClock::new(SystemClock.now());
         let shared: SharedClock = Arc::new(clock.clone());
         let store = MemoryStore::remembering(Arc::clone(&shared), 1000);
@@ -225,6 +228,7 @@ impl World {
             followed,
             logged,
             ingress: address,
+            _elsewhere: elsewhere,
             _spool: spool,
         }
     }

@@ -110,9 +110,10 @@ impl Built {
     }
 
     fn command(&self, program: &str) -> Command {
-        let program = match program.contains('/') {
-            true => self.home.path().join(program),
-            false => PathBuf::from(program),
+        let program = if program.contains('/') {
+            self.home.path().join(program)
+        } else {
+            PathBuf::from(program)
         };
         let mut command = bare(program);
         command.current_dir(self.home.path());

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// No step takes this long, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running process, and what it has written so far.
 pub(crate) struct Process {
