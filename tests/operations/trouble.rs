@@ -169,6 +169,11 @@ fn a_replica_is_named_with_whom_to_name_instead() {
         &[],
         &["is a read-only replica; name the master in store.url"],
     );
+    let doctor = at_master.home.run(&["doctor"]).fine().out;
+    assert!(
+        doctor.contains("does not wait for its replicas"),
+        "{doctor}"
+    );
 
     // Nothing can be made on a standby that is empty.
     let primary = Postgres::start(&[]);
