@@ -26,11 +26,16 @@ struct Stage {
 
 impl Stage {
     async fn open(settings: &[&str]) -> Self {
+        Self::open_below("", settings).await
+    }
+
+    /// With `path` at the end of the public address, which nobody takes away.
+    async fn open_below(path: &str, settings: &[&str]) -> Self {
         let app = App::start().await;
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let public = format!("http://{address}");
+        let public = format!("http://{address}{path}");
         let mut world = World::open()
             .await
             .with(&format!("ingress.listen={address}"))
@@ -218,6 +223,16 @@ async fn an_organizations_subscription_brings_each_host_their_own() {
     stage.until_subscribed(&sidecar, 1).await;
     stage.book_at_calendly("ben");
     assert_eq!(stage.until_invited(1).await, ["B"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_a_path_of_the_public_address_users_connect_and_webhooks_arrive() {
+    let stage = Stage::open_below("/daypass", &[]).await;
+    let sidecar = stage.world.sidecar().await;
+    stage.connect_at_calendly(&sidecar, "A", "anna").await;
+    stage.until_subscribed(&sidecar, 1).await;
+    stage.book_at_calendly("anna");
+    assert_eq!(stage.until_invited(1).await, ["A"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
