@@ -19,6 +19,14 @@ pub(crate) struct Running {
     pub(crate) admin: String,
 }
 
+/// A lease that could not be given back, as the store failed, runs out in a few seconds.
+const HURRIED: [&str; 4] = [
+    "--set",
+    "refresh.timeout=5s",
+    "--set",
+    "refresh.lease_ttl=6s",
+];
+
 /// Waits until it is so, for a minute at most.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
@@ -37,7 +45,7 @@ impl Running {
     /// On the store of the place, with emulated providers.
     pub(crate) fn on(place: &Place) -> Self {
         let emulators = place.emulate();
-        let (sidecar, outbound, admin) = place.home.sidecar(&[]);
+        let (sidecar, outbound, admin) = place.home.sidecar(&HURRIED);
         Self {
             emulators,
             sidecar,
@@ -48,7 +56,7 @@ impl Running {
 
     /// Another sidecar in the place of one that has ended, with the same providers.
     pub(crate) fn again(self, place: &Place) -> Self {
-        let (sidecar, outbound, admin) = place.home.sidecar(&[]);
+        let (sidecar, outbound, admin) = place.home.sidecar(&HURRIED);
         Self {
             emulators: self.emulators,
             sidecar,

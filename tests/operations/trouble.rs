@@ -92,15 +92,12 @@ fn a_url_that_names_no_store_is_refused_with_what_is_expected() {
 
 #[test]
 fn a_server_that_is_not_there_is_named_with_what_to_look_at() {
+    const UNREACHABLE: &str =
+        "cannot be reached; check that it runs, and that host and port in store.url are right";
     let port = free_port();
     let postgres = Place::at(&format!("postgres://daypass:hunter2@127.0.0.1:{port}/d"));
-    refused(
-        &postgres,
-        &[],
-        &[&format!(
-            "127.0.0.1:{port}/d cannot be reached; check that it runs, and that host"
-        )],
-    );
+    let told = format!("127.0.0.1:{port}/d {UNREACHABLE}");
+    refused(&postgres, &[], &[&told]);
     let redis = Place::at(&format!("redis://:hunter2@127.0.0.1:{port}"));
     refused(
         &redis,
@@ -113,18 +110,14 @@ fn a_server_that_is_not_there_is_named_with_what_to_look_at() {
     refused(&cluster, &[], &["can be reached; look whether they run"]);
     let sentinel = Place::at(&format!("redis-sentinel://127.0.0.1:{port}/main"));
     refused(&sentinel, &[], &["no sentinel names a usable master"]);
-    for (url, told) in [
-        (
-            "postgres://u@no-such-host.invalid/d",
-            "PostgreSQL at no-such-host.invalid/d cannot be reached; check that it runs",
-        ),
-        (
-            "redis://no-such-host.invalid",
-            "the connection to Redis at no-such-host.invalid:6379 failed; look whether it runs",
-        ),
-    ] {
-        refused(&Place::at(url), &[], &[told]);
-    }
+    let told = format!("no-such-host.invalid/d {UNREACHABLE}");
+    refused(
+        &Place::at("postgres://u@no-such-host.invalid/d"),
+        &[],
+        &[&told],
+    );
+    let told = "Redis at no-such-host.invalid:6379 failed; look whether it runs";
+    refused(&Place::at("redis://no-such-host.invalid"), &[], &[told]);
 }
 
 #[test]
@@ -168,6 +161,11 @@ fn a_replica_is_named_with_whom_to_name_instead() {
         &place,
         &[],
         &["is a read-only replica; name the master in store.url"],
+    );
+    let doctor = at_master.home.run(&["doctor"]).fine().out;
+    assert!(
+        doctor.contains("does not wait for its replicas"),
+        "{doctor}"
     );
 
     // Nothing can be made on a standby that is empty.

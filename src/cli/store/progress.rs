@@ -76,8 +76,11 @@ impl<'o> Progress<'o> {
         self.begin_to_count("waiting", rounded_up(total), Unit::Seconds);
     }
 
-    /// So much of the wait is left.
+    /// So much of the wait is left, if there is one.
     pub(super) fn wait_on(&mut self, left: Duration) {
+        if self.unit != Unit::Seconds {
+            return;
+        }
         self.done = self.total.saturating_sub(rounded_up(left));
         self.tell();
     }

@@ -125,6 +125,7 @@ impl Transfer<'_, '_> {
     async fn waits(&mut self, mark: &Mark) -> bool {
         let left = self.rules.rest.saturating_sub(mark.age());
         if left.is_zero() {
+            self.progress.wait_on(left);
             return false;
         }
         sleep(left.min(LOOK_EVERY)).await;
