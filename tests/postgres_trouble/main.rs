@@ -10,6 +10,8 @@ mod lists;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 #[path = "../store_contract/postgres_server.rs"]
 mod postgres_server;
 #[cfg(test)]

@@ -16,7 +16,7 @@ fn migrated_to(server: &Server, version: u32, min_reader: u32) {
 }
 
 fn is_future(error: &Error) -> bool {
-    matches!(error, Error::FromTheFuture { found: 9, known: 1 })
+    matches!(error, Error::FromTheFuture { found: 9, .. })
 }
 
 #[tokio::test]
@@ -78,8 +78,8 @@ async fn of_many_that_start_on_an_empty_database_one_makes_the_tables() {
     for store in opened {
         store.unwrap().check().await.unwrap();
     }
-    let versions = "SELECT count(*) FROM daypass.schema_versions";
-    assert_eq!(server.sql("postgres", versions), "1");
+    let once = "SELECT count(*) = max(version) FROM daypass.schema_versions";
+    assert_eq!(server.sql("postgres", once), "t");
 }
 
 #[tokio::test]

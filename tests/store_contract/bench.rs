@@ -80,13 +80,13 @@ pub(crate) fn sqlite() -> Bench<dyn Everything> {
 }
 
 /// A store in a database of its own.
-pub(crate) fn postgres() -> Bench {
+pub(crate) fn postgres() -> Bench<dyn Everything> {
     let database = database();
     postgres_at(&POSTGRES.url(&database))
 }
 
 /// The same, behind PgBouncer in transaction mode.
-pub(crate) fn pgbouncer() -> Bench {
+pub(crate) fn pgbouncer() -> Bench<dyn Everything> {
     let database = database();
     postgres_at(&BOUNCER.url(&database))
 }
@@ -98,7 +98,7 @@ fn database() -> String {
     name
 }
 
-fn postgres_at(url: &str) -> Bench {
+fn postgres_at(url: &str) -> Bench<dyn Everything> {
     let clock = ManualClock::new(START);
     let lifecycle = Lifecycle::new();
     let mut options = postgres::Options::default();
@@ -107,7 +107,7 @@ fn postgres_at(url: &str) -> Bench {
     options.timeout = Duration::from_secs(30);
     options.time = TimeSource::Clock(Arc::new(clock.clone()));
     let address = postgres::Address::parse(url).unwrap();
-    let open = || -> SharedStore {
+    let open = || -> Arc<dyn Everything> {
         let surroundings = Surroundings {
             tls: client_config(None, Alpn::Unset).unwrap(),
             lifecycle: lifecycle.clone(),

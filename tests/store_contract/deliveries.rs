@@ -1,9 +1,15 @@
 //! Deliveries as people see them: listed, counted, and in the end forgotten.
 
 use daypass::{
-    base::{clock::Timestamp, ids::ProviderName},
-    store::{Accepted, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, Settled, Tally},
+    base::{
+        clock::{Clock as _, Timestamp},
+        ids::ProviderName,
+    },
+    store::{
+        Accepted, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, Everything, Settled, Tally,
+    },
 };
+use futures_util::future::join;
 
 use crate::{
     bench::{START, calendly, key, owner},
@@ -298,4 +304,48 @@ pub(crate) async fn who_got_an_event_is_known_as_long_as_the_event(bench: &Whole
     let again = bench.accept(event("one", &["anna", "ben"])).await;
     assert!(matches!(again, Accepted::New { .. }), "{again:?}");
     assert_eq!(bench.drain().await.len(), 2);
+}
+
+pub(crate) async fn what_comes_again_while_it_is_forgotten_is_delivered(bench: &Whole) {
+    for round in 0..20 {
+        let name = format!("round-{round}");
+        bench.receive(&name, &["anna"]).await;
+        assert_eq!(bench.drain().await.len(), 1);
+        bench.clock.advance(SECOND);
+        let now = bench.clock.now();
+        let pruning = bench.store.prune(now, now, 100);
+        let again = bench.other.accept(event(&name, &["anna", "ben"]));
+        let (pruned, again) = join(pruning, again).await;
+        pruned.unwrap();
+        // Known, so that anna has it already; or new again to both.
+        let is_known = matches!(again.unwrap(), Accepted::Known { .. });
+        assert_eq!(bench.drain().await.len(), if is_known { 1 } else { 2 });
+        bench.clock.advance(SECOND);
+        let now = bench.clock.now();
+        bench.store.prune(now, now, 100).await.unwrap();
+        assert!(bench.list(&DeliveryFilter::default()).await.is_empty());
+    }
+}
+
+pub(crate) async fn what_two_processes_forget_together_leaves_nothing_behind(bench: &Whole) {
+    let names: Vec<String> = (0..40).map(|n| format!("event-{n}")).collect();
+    for name in &names {
+        bench.receive(name, &["anna", "ben", "carl"]).await;
+    }
+    assert_eq!(bench.drain().await.len(), 120);
+    bench.clock.advance(SECOND);
+    let now = bench.clock.now();
+    let forget = async |store: &dyn Everything| {
+        let mut pruned = 0;
+        for _ in 0..30 {
+            pruned += store.prune(now, now, 7).await.unwrap();
+        }
+        pruned
+    };
+    let (one, two) = join(forget(&*bench.store), forget(&*bench.other)).await;
+    assert_eq!(one + two, 120);
+    for name in &names {
+        let again = bench.accept(event(name, &["anna"])).await;
+        assert!(matches!(again, Accepted::New { .. }), "{name}: {again:?}");
+    }
 }

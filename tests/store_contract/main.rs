@@ -242,6 +242,8 @@ macro_rules! contract {
             deliveries: no_more_is_forgotten_than_asked_for,
             deliveries: a_forgotten_event_is_new_when_it_comes_again,
             deliveries: who_got_an_event_is_known_as_long_as_the_event,
+            deliveries: what_comes_again_while_it_is_forgotten_is_delivered,
+            deliveries: what_two_processes_forget_together_leaves_nothing_behind,
             meetings: a_meeting_reads_back_as_it_was,
             meetings: the_same_twice_changes_nothing,
             meetings: what_is_newer_stands_in_whichever_order_it_comes,
@@ -278,11 +280,11 @@ contract!(connections: redis, crate::redis_bench::single);
 contract!(connections: redis_cluster, crate::redis_bench::cluster);
 
 #[cfg(test)]
-contract!(connections: postgres, crate::bench::postgres);
+contract!(everything: postgres, crate::bench::postgres);
 
 // Whatever leaves something in its session fails here.
 #[cfg(test)]
-contract!(connections: pgbouncer, crate::bench::pgbouncer);
+contract!(everything: pgbouncer, crate::bench::pgbouncer);
 
 // What the tests of the token room run on keeps the same contract, as far as they need it.
 #[cfg(test)]

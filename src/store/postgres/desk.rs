@@ -12,7 +12,7 @@ use super::{
     Options, TimeSource,
     failure::Failure,
     feed::{Feed, Noted},
-    pool::{Param, Pool},
+    pool::{Lent, Param, Pool, TRIES},
     schema,
 };
 use crate::base::lifecycle::Lifecycle;
@@ -29,6 +29,19 @@ macro_rules! now {
 }
 pub(super) use now;
 
+/// A `WITH` query of which `SELECT now FROM moment` is [`now`], for those who need the same time twice
+/// or search an index with it.
+macro_rules! moment {
+    ($parameter:literal) => {
+        concat!(
+            "moment AS MATERIALIZED (SELECT ",
+            $crate::store::postgres::desk::now!($parameter),
+            " AS now)"
+        )
+    };
+}
+pub(super) use moment;
+
 /// More entries than this are not told one by one.
 const TELL_EACH: usize = 64;
 
@@ -40,6 +53,15 @@ pub(super) struct Desk {
     pub(super) lifecycle: Lifecycle,
     /// The schema that a newer version has made of the tables, once that is found out; else zero.
     outdated: AtomicU32,
+}
+
+/// What is done in one transaction.
+pub(super) trait Work: Sync {
+    /// What it comes to.
+    type Done: Send;
+
+    /// Does it; again from the start, if the server has undone it for the sake of another.
+    fn run(&self, db: &mut Lent) -> impl Future<Output = Result<Self::Done, Failure>> + Send;
 }
 
 // === impl Desk ===
@@ -71,6 +93,27 @@ impl Desk {
             Err(failure) => Err(self.explained(failure).await),
             answer => answer,
         }
+    }
+
+    /// Several statements, as one; done again if the server asks for it.
+    pub(super) async fn transact<W: Work>(&self, work: &W) -> Result<W::Done, Failure> {
+        self.is_current()?;
+        let mut tries = 1;
+        loop {
+            match self.attempt(work).await {
+                Err(failure) if failure.is_to_be_repeated() && tries < TRIES => tries += 1,
+                Err(failure) => return Err(self.explained(failure).await),
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt<W: Work>(&self, work: &W) -> Result<W::Done, Failure> {
+        let mut db = self.pool.lend().await?;
+        db.begin().await?;
+        let done = work.run(&mut db).await?;
+        db.commit().await?;
+        Ok(done)
     }
 
     /// The reason behind `failure`, if the tables are no longer what this version knows.

@@ -149,7 +149,7 @@ pub(super) async fn release(
 }
 
 /// Whole milliseconds, not so many that the server could not add them to a time.
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     const MOST: i64 = 1 << 50;
     i64::try_from(duration.as_millis()).map_or(MOST, |millis| millis.min(MOST))
 }

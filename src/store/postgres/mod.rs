@@ -29,14 +29,19 @@ use crate::base::{
     random::SharedRandom,
 };
 
+mod accounts;
 mod address;
+mod deliveries;
 mod desk;
+mod expiring;
 mod failure;
 mod feed;
 mod grants;
+mod jobs;
 mod leases;
 mod listener;
 mod listing;
+mod meetings;
 mod pool;
 mod rows;
 mod saving;
@@ -163,17 +168,18 @@ impl Postgres {
 /// Runs `$operation`, which sees the desk as `$desk`, within the usual time.
 macro_rules! ask {
     ($store:expr, |$desk:ident| $operation:expr) => {{
-        let $desk = Arc::clone(&$store.desk);
+        let $desk = std::sync::Arc::clone(&$store.desk);
         let limit = $store.desk.options.timeout;
         $store.ask(limit, async move { $operation.await }).await
     }};
     (lists $store:expr, |$desk:ident| $operation:expr) => {{
-        let $desk = Arc::clone(&$store.desk);
+        let $desk = std::sync::Arc::clone(&$store.desk);
         $store
             .ask($store.limit_of_lists(), async move { $operation.await })
             .await
     }};
 }
+use ask;
 
 #[async_trait]
 impl Store for Postgres {

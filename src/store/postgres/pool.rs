@@ -30,7 +30,7 @@ pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 pub(super) type Driver = tokio_postgres::Connection<Socket, Stream>;
 
 /// How often a statement is tried that the server rolled back for the sake of another.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// A connection that was not used for so long is closed.
 const IDLE: Duration = Duration::from_mins(1);

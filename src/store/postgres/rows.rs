@@ -30,13 +30,13 @@ pub(super) use columns;
 pub(super) const COLUMNS: usize = 24;
 
 /// Takes the cells of a row one after the other.
-struct Cells<'r> {
+pub(super) struct Cells<'r> {
     row: &'r Row,
     next: usize,
 }
 
 /// What does not fit.
-type Unfit = String;
+pub(super) type Unfit = String;
 
 /// The key in the two cells of `row` from `first`.
 pub(super) fn read_key(row: &Row, first: usize) -> Result<ConnectionKey, Failure> {
@@ -46,13 +46,13 @@ pub(super) fn read_key(row: &Row, first: usize) -> Result<ConnectionKey, Failure
 
 /// The connection in the first cells of `row`.
 pub(super) fn read(row: &Row) -> Result<Connection, Failure> {
-    let mut cells = Cells { row, next: 0 };
-    cells
+    Cells::of(row)
         .connection()
         .map_err(|what| inconsistent(row, 0, what))
 }
 
-fn inconsistent(row: &Row, first: usize, what: Unfit) -> Failure {
+/// A row with a key in the two cells from `first` contradicts itself.
+pub(super) fn inconsistent(row: &Row, first: usize, what: Unfit) -> Failure {
     let text = |index: usize| {
         row.try_get::<_, String>(index)
             .unwrap_or_else(|_| "?".to_owned())
@@ -74,7 +74,11 @@ pub(super) const fn redemption_text(redemption: Redemption) -> &'static str {
 // === impl Cells ===
 
 impl<'r> Cells<'r> {
-    fn take<T: FromSql<'r>>(&mut self) -> Result<T, Unfit> {
+    pub(super) const fn of(row: &'r Row) -> Self {
+        Self { row, next: 0 }
+    }
+
+    pub(super) fn take<T: FromSql<'r>>(&mut self) -> Result<T, Unfit> {
         let index = self.next;
         self.next += 1;
         self.row.try_get(index).map_err(|_shows_the_value| {
@@ -87,19 +91,24 @@ impl<'r> Cells<'r> {
         })
     }
 
-    fn time(&mut self) -> Result<Option<Timestamp>, Unfit> {
+    pub(super) fn time(&mut self) -> Result<Option<Timestamp>, Unfit> {
         let millis: Option<i64> = self.take()?;
         Ok(millis.map(Timestamp::from_millis))
     }
 
-    fn count(&mut self) -> Result<Option<u32>, Unfit> {
+    /// A time that is there always.
+    pub(super) fn moment(&mut self) -> Result<Timestamp, Unfit> {
+        Ok(Timestamp::from_millis(self.take()?))
+    }
+
+    pub(super) fn count(&mut self) -> Result<Option<u32>, Unfit> {
         let count: Option<i64> = self.take()?;
         count
             .map(|count| u32::try_from(count).map_err(|_beyond| format!("it counts {count}")))
             .transpose()
     }
 
-    fn key(&mut self) -> Result<ConnectionKey, Unfit> {
+    pub(super) fn key(&mut self) -> Result<ConnectionKey, Unfit> {
         let (provider, user): (&str, &str) = (self.take()?, self.take()?);
         Ok(ConnectionKey {
             provider: ProviderName::parse(provider).map_err(|error| error.to_string())?,
@@ -122,8 +131,8 @@ impl<'r> Cells<'r> {
             intent: self.intent()?,
             cooldown: self.cooldown()?,
             forced_at: self.time()?,
-            created_at: Timestamp::from_millis(self.take()?),
-            updated_at: Timestamp::from_millis(self.take()?),
+            created_at: self.moment()?,
+            updated_at: self.moment()?,
         })
     }
 
@@ -166,12 +175,12 @@ impl<'r> Cells<'r> {
     }
 
     fn intent(&mut self) -> Result<Option<Intent>, Unfit> {
-        let owner: Option<&[u8]> = self.take()?;
-        let owner = owner
-            .map(OwnerId::from_slice)
-            .transpose()
-            .map_err(|error| format!("its intent's owner is {error}"))?;
-        match (owner, self.redemption()?, self.count()?, self.time()?) {
+        match (
+            self.owner()?,
+            self.redemption()?,
+            self.count()?,
+            self.time()?,
+        ) {
             (None, None, None, None) => Ok(None),
             (Some(owner), Some(redemption), Some(attempts), Some(at)) => Ok(Some(Intent {
                 owner,
@@ -181,6 +190,14 @@ impl<'r> Cells<'r> {
             })),
             _ => Err("the parts of its intent contradict each other".to_owned()),
         }
+    }
+
+    pub(super) fn owner(&mut self) -> Result<Option<OwnerId>, Unfit> {
+        let owner: Option<&[u8]> = self.take()?;
+        owner
+            .map(OwnerId::from_slice)
+            .transpose()
+            .map_err(|error| format!("its owner is {error}"))
     }
 
     fn redemption(&mut self) -> Result<Option<Redemption>, Unfit> {

@@ -1,6 +1,6 @@
 //! Saving: whole batches of connections from outside, in one transaction.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use tokio_postgres::{Row, types::Type};
 
@@ -71,7 +71,8 @@ async fn write(
     desk: &Desk,
     batch: &[NewConnection],
 ) -> Result<(Vec<Option<Saved>>, Vec<Noted>), Failure> {
-    let rounds = rounds(batch);
+    let keys: Vec<&ConnectionKey> = batch.iter().map(|new| &new.key).collect();
+    let rounds = rounds(&keys);
     let mut saved: Vec<Option<Saved>> = batch.iter().map(|_| None).collect();
     let mut told = Vec::new();
     let mut db = desk.pool.lend().await?;
@@ -89,16 +90,16 @@ async fn write(
     Ok((saved, told))
 }
 
-/// The places in `batch`, so ordered that all processes lock rows in one order, and so divided that
+/// The places in `keys`, so ordered that all processes lock rows in one order, and so divided that
 /// no key is twice in one round.
-fn rounds(batch: &[NewConnection]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..batch.len()).collect();
-    order.sort_by_key(|&at| batch.get(at).map(|new| &new.key));
-    let mut times: HashMap<&ConnectionKey, usize> = HashMap::new();
+pub(super) fn rounds<K: Ord + Hash>(keys: &[K]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    order.sort_by_key(|&at| keys.get(at));
+    let mut times: HashMap<&K, usize> = HashMap::new();
     let mut rounds: Vec<Vec<usize>> = Vec::new();
     for at in order {
-        let Some(new) = batch.get(at) else { continue };
-        let time = times.entry(&new.key).or_default();
+        let Some(key) = keys.get(at) else { continue };
+        let time = times.entry(key).or_default();
         if rounds.len() <= *time {
             rounds.push(Vec::new());
         }
@@ -202,6 +203,7 @@ async fn insert(db: &mut Lent, asked: &[&NewConnection]) -> Result<Vec<Row>, Fai
     db.query(SAVE, &params).await
 }
 
-fn column<'n, T>(asked: &[&'n NewConnection], cell: impl Fn(&'n NewConnection) -> T) -> Vec<T> {
+/// The cells of one column, for `unnest`.
+pub(super) fn column<'n, N, T>(asked: &[&'n N], cell: impl Fn(&'n N) -> T) -> Vec<T> {
     asked.iter().copied().map(cell).collect()
 }

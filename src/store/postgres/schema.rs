@@ -29,10 +29,16 @@ struct Migration {
 }
 
 /// In order; the n-th leads to version n.
-const MIGRATIONS: &[Migration] = &[Migration {
-    sql: include_str!("migrations/0001_connections.sql"),
-    min_reader: 1,
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        sql: include_str!("migrations/0001_connections.sql"),
+        min_reader: 1,
+    },
+    Migration {
+        sql: include_str!("migrations/0003_events.sql"),
+        min_reader: 1,
+    },
+];
 
 /// What the database holds.
 struct Found {
