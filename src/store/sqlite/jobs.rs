@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, Connection as Db, OptionalExtension, Row, params
 use super::{
     Sqlite,
     desk::Desk,
+    due,
     failure::Failure,
     rows::{self, Cells, Unfit},
 };
@@ -215,6 +216,7 @@ fn claim(
     (ttl, limit): (Duration, usize),
 ) -> Result<Vec<Job>, Failure> {
     let (now, limit) = (desk.now(), i64::try_from(limit).unwrap_or(i64::MAX));
+    due::catch_up(db, desk, now)?;
     let mut jobs = collect(
         db.prepare_cached(DUE)?,
         params![kind.as_str(), now.as_millis(), limit],

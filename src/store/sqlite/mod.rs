@@ -35,6 +35,7 @@ use crate::base::{
 mod accounts;
 mod deliveries;
 mod desk;
+mod due;
 mod expiring;
 mod failure;
 mod file;

@@ -31,7 +31,7 @@ fn assert_searches(sql: &str, index: &str) {
 fn claiming_reads_what_is_due_and_no_more() {
     assert_searches(lines::DUE, "lines_by_due (due_at<?)");
     assert_searches(lines::FIRST, "deliveries_in_line (user=?)");
-    assert_searches(lines::FIRST_DUE, "deliveries_in_line (user=?)");
+    assert_searches(lines::FIRST_NUMBER, "deliveries_in_line (user=?)");
     assert_searches(jobs::DUE, "jobs_by_due (kind=? AND due_at<?)");
 }
 
