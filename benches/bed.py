@@ -255,6 +255,7 @@ client_id = "bench"
         command = [
             *under, self.binary, "--config", self.config,
             "--set", f"outbound.listen=127.0.0.1:{port}",
+            "--set", "ingress.listen=127.0.0.1:0",
             "--set", f"admin.listen=127.0.0.1:{free_port()}",
             "--set", f"telemetry.log={log}",
             "run",

@@ -8,7 +8,7 @@
 //! | [`base`] | clock, secrets, randomness, backoff, tasks, ids |
 //! | [`telemetry`] | the log, the metrics |
 //! | [`http`] | client, server, TLS, hop-by-hop rule, replayable body, problem+json, access log |
-//! | [`provider`] | what a provider is: endpoints, token calls, how its answers are read |
+//! | [`provider`] | what a provider is: endpoints, token calls, how its answers are read; consent, webhooks, meetings |
 //! | [`store`] | records, the contract of a store, sealing, the backends |
 //! | [`token`] | the rules of renewing; the only writer of grants |
 //! | [`proxy`] | the outbound stack: route, inject, recover, forward |

@@ -29,10 +29,11 @@ use std::{
 use tempfile::TempDir;
 
 /// The addresses in the documents, in the order in which the demo tells its own.
-const ADDRESSES: [&str; 4] = [
+const ADDRESSES: [&str; 5] = [
     "127.0.0.1:7420",
     "127.0.0.1:7430",
     "127.0.0.1:7431",
+    "127.0.0.1:7421",
     "127.0.0.1:7422",
 ];
 
@@ -40,7 +41,7 @@ const DAYPASS: &str = env!("CARGO_BIN_EXE_daypass");
 
 #[test]
 fn the_examples_of_the_readme_do_what_it_shows() {
-    run_examples("README.md", 8);
+    run_examples("README.md", 9);
 }
 
 #[test]
@@ -84,7 +85,13 @@ fn every_link_leads_to_a_file_or_a_heading() {
 fn the_demo_tells_the_addresses_that_the_documents_name() {
     let help = Command::new(DAYPASS).args(["demo", "--help"]).output();
     let help = String::from_utf8(help.unwrap().stdout).unwrap();
-    for default in ["127.0.0.1:7420", "127.0.0.1:7422", "7430", "7431"] {
+    for default in [
+        "127.0.0.1:7420",
+        "127.0.0.1:7421",
+        "127.0.0.1:7422",
+        "7430",
+        "7431",
+    ] {
         assert!(help.contains(&format!("[default: {default}")), "{help}");
     }
 }
@@ -256,7 +263,7 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
-        let free = "--listen 127.0.0.1:0 --admin 127.0.0.1:0 --calcom-port 0 --calendly-port 0";
+        let free = "--listen 127.0.0.1:0 --ingress 127.0.0.1:0 --admin 127.0.0.1:0 --calcom-port 0 --calendly-port 0";
         let mut process = Command::new(DAYPASS)
             .arg("demo")
             .args(free.split(' '))

@@ -50,6 +50,7 @@ impl Bed {
             let url = format!("sqlite:{}/daypass.db", dir.path().display());
             let settings = [
                 ("outbound.listen", "127.0.0.1:0"),
+                ("ingress.listen", "127.0.0.1:0"),
                 ("admin.listen", "127.0.0.1:0"),
                 ("store.url", &url),
                 ("providers.calcom.kind", "calcom"),

@@ -1,8 +1,8 @@
 //! Store, keys, providers and tokens: what every command needs that touches connections.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use super::{StartError, keys};
+use super::{Opener, StartError, Stores, keys};
 use crate::{
     base::{
         clock::{SharedClock, SystemClock},
@@ -10,22 +10,24 @@ use crate::{
         random::{OsRandom, SharedRandom},
     },
     config::{ProviderConfig, Settings},
-    http::tls::{self, Alpn, trusted_pem},
     provider::{Calls, SharedProvider, calcom::Calcom, calendly::Calendly},
-    store::{
-        Backend, SharedStore,
-        postgres::{Postgres, Surroundings},
-        redis::{self, Redis},
-        sqlite::Sqlite,
-    },
+    store::{Everything, Inspect, SharedStore, seal::KeyRing},
     token::{Observer, Parts, Tokens, Unobserved},
 };
 
 /// The parts that all commands share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Core {
     /// Where connections are kept.
     pub store: SharedStore,
+    /// The same, with all else that it keeps.
+    pub everything: Arc<dyn Everything>,
+    /// What is sealed, is sealed with these.
+    pub keys: Arc<KeyRing>,
+    /// Draws ids, secrets and jitter.
+    pub random: SharedRandom,
+    /// What it says of itself.
+    pub inspect: Arc<dyn Inspect>,
     /// Who renews them, by name.
     pub providers: Vec<SharedProvider>,
     /// Hands out tokens.
@@ -47,6 +49,15 @@ pub enum Role {
 
 // === impl Core ===
 
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("store", &self.store)
+            .field("providers", &self.providers)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Core {
     /// Opens everything that `settings` name. Background loops run until the lifecycle drains.
     pub async fn open(
@@ -57,7 +68,20 @@ impl Core {
         let clock: SharedClock = Arc::new(SystemClock);
         let random: SharedRandom = Arc::new(OsRandom);
         let keys = keys::key_ring(&settings.encryption, &settings.store.backend, &*random)?;
-        let store = Box::pin(open_store(settings, &clock, &random, &lifecycle)).await?;
+        let keys = Arc::new(keys);
+        let opener = Opener {
+            ca_file: settings.tls_ca_file.as_deref(),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            lifecycle: lifecycle.clone(),
+            existing_only: false,
+        };
+        let Stores {
+            store,
+            everything,
+            inspect,
+            ..
+        } = Box::pin(opener.open(&settings.store.backend)).await?;
         let providers = providers(settings, &clock)?;
         let observer = match role {
             Role::Sidecar(observer) => observer,
@@ -67,55 +91,26 @@ impl Core {
             config: settings.refresh.clone(),
             store: Arc::clone(&store),
             providers: providers.clone(),
-            keys: Arc::new(keys),
+            keys: Arc::clone(&keys),
             spool_dir: settings.store.spool_dir.clone(),
             clock: Arc::clone(&clock),
-            random,
+            random: Arc::clone(&random),
             lifecycle: lifecycle.clone(),
             observer,
         })
         .await?;
         Ok(Self {
             store,
+            everything,
+            keys,
+            random,
+            inspect,
             providers,
             tokens,
             clock,
             lifecycle,
         })
     }
-}
-
-async fn open_store(
-    settings: &Settings,
-    clock: &SharedClock,
-    random: &SharedRandom,
-    lifecycle: &Lifecycle,
-) -> Result<SharedStore, StartError> {
-    let backend = &settings.store.backend;
-    let named = |source| StartError::Store {
-        at: backend.to_string(),
-        source,
-    };
-    Ok(match backend {
-        Backend::Sqlite { path } => Arc::new(Sqlite::open(path, Arc::clone(clock)).map_err(named)?),
-        Backend::Postgres { address } => {
-            let surroundings = Surroundings {
-                tls: tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?,
-                lifecycle: lifecycle.clone(),
-                random: Arc::clone(random),
-            };
-            Arc::new(Postgres::open(address, surroundings).await.map_err(named)?)
-        }
-        Backend::Redis { address } => {
-            let parts = redis::Parts {
-                trust: trusted_pem(settings.tls_ca_file.as_deref())?,
-                time: redis::Time::Server,
-                random: Arc::clone(random),
-                lifecycle: lifecycle.clone(),
-            };
-            Arc::new(Redis::open(address.clone(), parts).await.map_err(named)?)
-        }
-    })
 }
 
 fn providers(settings: &Settings, clock: &SharedClock) -> Result<Vec<SharedProvider>, StartError> {

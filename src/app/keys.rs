@@ -1,10 +1,12 @@
 //! The key ring of a process: the configured keys, or the key file beside the SQLite database.
 
+use std::path::Path;
+
 use thiserror::Error;
 
 use crate::{
-    base::random::Random,
-    config::{Encryption, KeyFile, KeyFileError, ensure_key_file, key_file_beside},
+    base::{random::Random, secret::Secret},
+    config::{Encryption, KeyFile, KeyFileError, ensure_key_file, key_file_beside, read_key_file},
     store::{
         Backend,
         seal::{Key, KeyError, KeyRing},
@@ -37,13 +39,8 @@ pub(super) fn key_ring(
     backend: &Backend,
     random: &dyn Random,
 ) -> Result<KeyRing, KeysError> {
-    if let Some(active) = &encryption.active {
-        let keys: Result<Vec<_>, _> = encryption
-            .keys
-            .iter()
-            .map(|key| Key::new(&key.id, &key.key))
-            .collect();
-        return Ok(KeyRing::new(active, keys?)?);
+    if let Some(ring) = configured_keys(encryption)? {
+        return Ok(ring);
     }
     // The configuration refuses any other store without a key.
     let Backend::Sqlite { path } = backend else {
@@ -61,5 +58,27 @@ pub(super) fn key_ring(
         }
         KeyFile::Existing(key) => key,
     };
-    Ok(KeyRing::new(FILE_KEY, vec![Key::new(FILE_KEY, &key)?])?)
+    of_file(&key)
+}
+
+/// The keys of `encryption`, if there are any.
+pub fn configured_keys(encryption: &Encryption) -> Result<Option<KeyRing>, KeysError> {
+    let Some(active) = &encryption.active else {
+        return Ok(None);
+    };
+    let keys: Result<Vec<_>, _> = encryption
+        .keys
+        .iter()
+        .map(|key| Key::new(&key.id, &key.key))
+        .collect();
+    Ok(Some(KeyRing::new(active, keys?)?))
+}
+
+/// The key of the key file at `path`; none is made.
+pub fn key_of_file(path: &Path) -> Result<Option<KeyRing>, KeysError> {
+    read_key_file(path)?.map(|key| of_file(&key)).transpose()
+}
+
+fn of_file(key: &Secret<[u8; 32]>) -> Result<KeyRing, KeysError> {
+    Ok(KeyRing::new(FILE_KEY, vec![Key::new(FILE_KEY, key)?])?)
 }

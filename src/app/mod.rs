@@ -12,17 +12,23 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{http::Listen, provider, store, token};
 
 mod core;
+mod events;
+mod inward;
 mod keys;
 mod local_calls;
 mod observer;
+mod promises;
 mod readiness;
 mod sidecar;
 mod signals;
+mod stores;
 
 pub use core::{Core, Role};
-pub use keys::KeysError;
+pub use inward::Inward;
+pub use keys::{KeysError, configured_keys, key_of_file};
 pub use sidecar::Sidecar;
 pub use signals::{Ending, Signals};
+pub use stores::{Opener, Stores};
 
 /// How long requests under way may take to finish once a drain has begun. Kubernetes gives a pod 30 s
 /// by default.
@@ -39,7 +45,7 @@ const MAX_BLOCKING_THREADS: usize = 16;
 #[non_exhaustive]
 pub enum StartError {
     /// The store does not open.
-    #[error("the store at {at} cannot be opened")]
+    #[error("the store, {at}, cannot be opened")]
     Store {
         /// Where.
         at: String,
@@ -56,6 +62,9 @@ pub enum StartError {
     /// Connections to providers cannot be set up.
     #[error("connections to providers cannot be set up")]
     Tls(#[from] crate::http::tls::Error),
+    /// Deliveries to the app cannot be set up.
+    #[error("deliveries to the app cannot be set up")]
+    Webhook(#[from] crate::webhook::Error),
     /// The token room cannot open.
     #[error("tokens cannot be handed out")]
     Tokens(#[from] token::StartError),

@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use tokio::sync::Notify;
 
+use super::events::Announcer;
 use crate::{
     base::ids::{ConnectionKey, ProviderName},
     http::access_log::{self, Facts, Observe, Recovery},
@@ -13,7 +15,7 @@ use crate::{
         Metrics, ProxyMetrics, TokenMetrics,
         label::{self, Outcome, Redeem},
     },
-    token::{Lookup, Observer, ReauthReason, Renewal, RenewalOutcome},
+    token::{Issued, Lookup, Observer, ReauthReason, Renewal, RenewalOutcome},
 };
 
 /// Counts what the proxy tells.
@@ -29,6 +31,20 @@ pub(super) struct OfTokens {
     providers: BTreeMap<ProviderName, TokenMetrics>,
     spool_files: Gauge,
     store_errors: Counter,
+    /// Rung when the store has failed.
+    failed: Arc<Notify>,
+    announcer: Announcer,
+}
+
+/// Hears of requests to the ingress listener; they are logged, and counted by the rooms.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OfVisits;
+
+// === impl OfVisits ===
+
+impl Observe for OfVisits {
+    fn begun(&self) {}
+    fn ended(&self, _: &Facts) {}
 }
 
 // === impl OfRequests ===
@@ -95,7 +111,12 @@ fn of_problem(slug: &str) -> Outcome {
 // === impl OfTokens ===
 
 impl OfTokens {
-    pub(super) fn new(metrics: &Metrics, names: &[ProviderName]) -> Arc<Self> {
+    pub(super) fn new(
+        metrics: &Metrics,
+        names: &[ProviderName],
+        failed: Arc<Notify>,
+        announcer: Announcer,
+    ) -> Arc<Self> {
         Arc::new(Self {
             providers: names
                 .iter()
@@ -103,6 +124,8 @@ impl OfTokens {
                 .collect(),
             spool_files: metrics.spool_files(),
             store_errors: metrics.store_errors(),
+            failed,
+            announcer,
         })
     }
 }
@@ -135,10 +158,18 @@ impl Observer for OfTokens {
             RenewalOutcome::Failed => label::Renewal::Failed,
         };
         recorder.renewal(redeem, outcome, renewal.took);
+        if renewal.outcome == RenewalOutcome::Renewed {
+            self.announcer.refreshed(renewal.key);
+        }
     }
 
-    fn needs_reauth(&self, _: &ConnectionKey, _: ReauthReason) {
+    fn needs_reauth(&self, key: &ConnectionKey, reason: ReauthReason) {
         // Counted from the store, where it is right whichever process noticed.
+        self.announcer.needs_reauth(key, reason);
+    }
+
+    fn issued(&self, issued: &Issued<'_>) {
+        self.announcer.issued(issued);
     }
 
     fn spooled(&self, waiting: usize) {
@@ -148,6 +179,7 @@ impl Observer for OfTokens {
 
     fn store_failed(&self) {
         self.store_errors.inc();
+        self.failed.notify_one();
     }
 }
 

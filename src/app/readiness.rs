@@ -1,64 +1,140 @@
 //! Looks after the parts that readiness speaks of, and the figures that are counted from the store.
+//!
+//! 1. Thousands of sidecars look after one store, so a look is cheap, and not at the same time as
+//!    those of the others. It writes, unless something wrote just before.
+//! 2. Whatever fails elsewhere is looked at at once, by a write. So the store of a busy sidecar shows
+//!    its failure in the moment that it matters, and that of an idle one within [`LOOK_EVERY`].
+//!    That it is back shows within [`RETRY_EVERY`] or so.
+//! 3. The connections are counted by one sidecar for all, as counting reads them all.
 
-use std::{collections::HashMap, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
 
 use super::Core;
 use crate::{
     admin::{Check, Readiness},
-    base::ids::ProviderName,
-    store::{self, Census},
+    base::{
+        ids::{OwnerId, ProviderName},
+        random::{OsRandom, SharedRandom},
+    },
+    store::{self, Census, Duty, DutyKind, Post, Turn},
     telemetry::metrics::{Metrics, TokenMetrics, label::Status},
     token::Health,
 };
 
-/// How soon a store that failed, or came back, shows.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How soon a store that fails, or is about to, shows at a sidecar that does not use it just then.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Counting a million rows is not for every look.
-const COUNT_EVERY: u32 = 15;
+/// Reading is enough for so long after a write. Shorter than the pause between two looks, so that each
+/// writes: others tell by it that somebody serves ([`store::CHECKED_EVERY`]).
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// How soon a store that came back shows.
+const RETRY_EVERY: Duration = Duration::from_secs(2);
+
+/// How soon it shows what memory knows: a spool that fills, a provider in trouble.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// The least time between two looks, whatever fails elsewhere.
+const REST: Duration = Duration::from_secs(1);
+
+const CENSUS: DutyKind = DutyKind::new("census");
+
+/// Counting a million rows takes a moment.
+const COUNT_EVERY: Duration = Duration::from_secs(30);
+
+/// For how long nobody counts if the one who did dies.
+const TURN: Duration = Duration::from_secs(75);
+
+/// How long a process that goes down waits for its duties to be taken back.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// The checks of one sidecar.
 pub(super) struct Checks {
     store: Check,
     spool: Check,
     providers: Check,
-    recorders: HashMap<ProviderName, TokenMetrics>,
+    /// Rung when the store has failed.
+    failed: Arc<Notify>,
+    random: SharedRandom,
+    /// Until when reading is enough; `None` while the store fails.
+    sound_until: Option<Instant>,
+}
+
+/// Counts the connections of one provider, or leaves that to another.
+struct Count {
+    post: Post,
+    provider: ProviderName,
+    recorder: TokenMetrics,
+    /// When to ask for the duty.
+    ask_at: Instant,
 }
 
 // === impl Checks ===
 
 impl Checks {
-    pub(super) fn new(readiness: &Readiness, metrics: &Metrics, core: &Core) -> Self {
-        let recorder = |name: &ProviderName| (name.clone(), metrics.token(name));
+    /// `failed` is rung whenever an operation of the store fails.
+    pub(super) fn new(readiness: &Readiness, failed: Arc<Notify>) -> Self {
         Self {
             store: readiness.check("store"),
             spool: readiness.check("spool"),
             providers: readiness.check("providers"),
-            recorders: core
-                .providers
-                .iter()
-                .map(|provider| recorder(provider.name()))
-                .collect(),
+            failed,
+            random: Arc::new(OsRandom),
+            sound_until: None,
         }
     }
 
     /// Looks once; the parts are ready before the first probe can ask.
-    pub(super) async fn look(&self, core: &Core) {
-        self.tell_store(core.store.check().await.err().as_ref());
+    pub(super) async fn look(&mut self, core: &Core) {
+        let now = Instant::now();
+        let looked = if self.sound_until.is_some_and(|until| now < until) {
+            core.store.ping().await
+        } else {
+            // Spread, so that sidecars that started together do not go on to write together.
+            let spread = self.random.up_to(CHECK_EVERY / 2);
+            self.sound_until = Some(now + CHECK_EVERY / 2 + spread);
+            core.store.check().await
+        };
+        if looked.is_err() {
+            self.sound_until = None;
+        }
+        self.tell_store(looked.err().as_ref());
         self.tell_tokens(&core.tokens.health());
     }
 
     /// Looks again and again.
-    pub(super) async fn keep_looking(self, core: Core) {
+    pub(super) async fn keep_looking(mut self, core: Core) {
         loop {
-            self.count(&core).await;
-            for _ in 0..COUNT_EVERY {
-                sleep(LOOK_EVERY).await;
-                self.look(&core).await;
+            if self.sound_until.is_none() {
+                sleep(RETRY_EVERY + self.random.up_to(RETRY_EVERY / 2)).await;
+            } else {
+                sleep(REST).await;
+                let pause = LOOK_EVERY / 2 + self.random.up_to(LOOK_EVERY / 2);
+                if self.hears_of_failure(pause, &core).await {
+                    self.sound_until = None;
+                }
             }
+            self.look(&core).await;
         }
+    }
+
+    /// Whether the store fails within `pause`. What memory knows is told meanwhile: it costs nothing.
+    async fn hears_of_failure(&self, pause: Duration, core: &Core) -> bool {
+        let end = Instant::now() + pause;
+        while Instant::now() < end {
+            let left = end.saturating_duration_since(Instant::now());
+            let heard = timeout(left.min(TELL_EVERY), self.failed.notified()).await;
+            if heard.is_ok() {
+                return true;
+            }
+            self.tell_tokens(&core.tokens.health());
+        }
+        false
     }
 
     fn tell_store(&self, error: Option<&store::Error>) {
@@ -77,32 +153,99 @@ impl Checks {
                 .spool
                 .degraded(format!("{waiting} renewals wait for the store")),
         }
-        if health.misconfigured.is_empty() {
+        let troubles = [
+            (&health.misconfigured, "refuses the client credentials"),
+            (
+                &health.in_trouble,
+                "answers no token calls: tokens in memory are used while they live",
+            ),
+        ];
+        let told = troubles.into_iter().flat_map(|(names, trouble)| {
+            let told = names.iter().map(move |name| format!("{name} {trouble}"));
+            told.collect::<Vec<_>>()
+        });
+        let told: Vec<_> = told.collect();
+        if told.is_empty() {
             self.providers.ready();
         } else {
-            let names: Vec<_> = health
-                .misconfigured
-                .iter()
-                .map(ProviderName::as_str)
-                .collect();
-            self.providers.degraded(format!(
-                "{} refuse the client credentials",
-                names.join(", ")
-            ));
+            self.providers.degraded(told.join("; "));
         }
     }
+}
 
-    async fn count(&self, core: &Core) {
-        // A store that fails is told of above.
-        let Ok(census) = core.store.census().await else {
-            return;
-        };
-        for (name, recorder) in &self.recorders {
-            for (status, marked) in [(Status::Active, false), (Status::NeedsReauth, true)] {
-                let line = |line: &&Census| line.provider == *name && line.needs_reauth == marked;
-                let count = census.iter().find(line).map_or(0, |line| line.count);
-                recorder.connections(status, count);
+/// Counts the connections again and again, while it is this sidecar's to do so.
+pub(super) async fn keep_counting(core: Core, metrics: Arc<Metrics>) {
+    let random: SharedRandom = Arc::new(OsRandom);
+    let count = |name: &ProviderName| Count {
+        post: Post::new(
+            Arc::clone(&core.store),
+            Duty::at(CENSUS, name),
+            OwnerId::random(&*random),
+            TURN,
+        ),
+        provider: name.clone(),
+        recorder: metrics.token(name),
+        ask_at: Instant::now(),
+    };
+    let mut counts: Vec<Count> = core.providers.iter().map(|p| count(p.name())).collect();
+    let draining = core.lifecycle.draining();
+    tokio::select! {
+        () = draining => {}
+        () = count_for_ever(&core, &mut counts, &random) => {}
+    }
+    for count in &mut counts {
+        // Whoever asks next gets it at once. If this fails, at the end of the turn.
+        let _late = timeout(PARTING, count.post.leave()).await;
+    }
+}
+
+async fn count_for_ever(core: &Core, counts: &mut [Count], random: &SharedRandom) {
+    loop {
+        let mut due = Vec::new();
+        for count in counts.iter_mut() {
+            if count.is_due(random).await {
+                due.push(count);
             }
+        }
+        // A store that fails is told of by the checks.
+        if !due.is_empty()
+            && let Ok(census) = core.store.census().await
+        {
+            for count in due {
+                count.tell(&census);
+            }
+        }
+        sleep(COUNT_EVERY).await;
+    }
+}
+
+// === impl Count ===
+
+impl Count {
+    /// Whether this sidecar is to count now.
+    async fn is_due(&mut self, random: &SharedRandom) -> bool {
+        if Instant::now() < self.ask_at {
+            return false;
+        }
+        match self.post.take().await {
+            Ok(Turn::Mine) => return true,
+            Ok(Turn::Anothers(left)) => {
+                self.ask_at = Instant::now() + left.min(TURN) + random.up_to(COUNT_EVERY);
+            }
+            // Told of by the checks.
+            Err(_) => {}
+        }
+        // Another tells them: the sum over all sidecars is the number that there are.
+        self.tell(&[]);
+        false
+    }
+
+    fn tell(&self, census: &[Census]) {
+        for (status, marked) in [(Status::Active, false), (Status::NeedsReauth, true)] {
+            let line =
+                |line: &&Census| line.provider == self.provider && line.needs_reauth == marked;
+            let count = census.iter().find(line).map_or(0, |line| line.count);
+            self.recorder.connections(status, count);
         }
     }
 }

@@ -7,15 +7,18 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use super::{
-    Core, Ending, Role, Signals, StartError, local_calls::FromTokens, observer, readiness,
+    Core, Ending, Role, Signals, StartError, events::Announcer, inward::Inward,
+    local_calls::FromRooms, observer, promises, readiness,
 };
 use crate::{
     admin::{self, Readiness},
     base::{clock::SystemClock, ids::ProviderName, lifecycle::Lifecycle},
     config::Settings,
+    connect::{self, Connect},
     http::{
         Listen,
         client::Client,
@@ -36,6 +39,7 @@ pub struct Sidecar {
     /// Runs the admin listener, which outlives the drain.
     probes: Lifecycle,
     outbound: Listen,
+    ingress: Listen,
     admin: Listen,
 }
 
@@ -46,6 +50,7 @@ impl Sidecar {
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::new();
         let outbound = bind(&settings.outbound.listen, "outbound")?;
+        let ingress = bind(&settings.ingress.listen, "ingress")?;
         let admin = bind(&settings.admin.listen, "admin")?;
         let metrics = Arc::new(Metrics::new(&SystemClock));
         let names: Vec<ProviderName> = settings
@@ -53,18 +58,26 @@ impl Sidecar {
             .iter()
             .map(|provider| provider.name().clone())
             .collect();
-        let role = Role::Sidecar(observer::OfTokens::new(&metrics, &names));
+        let failed = Arc::new(Notify::new());
+        let announcer = Announcer::default();
+        let told = announcer.clone();
+        let observer = observer::OfTokens::new(&metrics, &names, Arc::clone(&failed), told);
+        let role = Role::Sidecar(observer);
         let core = Core::open(settings, role, lifecycle.clone()).await?;
         let sidecar = Self {
             outbound: outbound.local_addr(),
+            ingress: ingress.local_addr(),
             admin: admin.local_addr(),
             core,
             probes: Lifecycle::new(),
         };
-        sidecar.open_admin(admin, &metrics).await;
-        sidecar.open_outbound(outbound, settings, &metrics, &names)?;
+        let inward = Inward::open(&sidecar.core, settings, &metrics, &names, announcer)?;
+        sidecar.open_admin(admin, &metrics, failed).await;
+        sidecar.open_ingress(ingress, settings, &inward);
+        sidecar.open_outbound(outbound, settings, &metrics, &names, inward.connect)?;
         tracing::info!(
             outbound = %sidecar.outbound,
+            ingress = %sidecar.ingress,
             admin = %sidecar.admin,
             providers = ?names,
             "ready",
@@ -72,18 +85,31 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    async fn open_admin(&self, bound: Bound, metrics: &Arc<Metrics>) {
+    async fn open_admin(&self, bound: Bound, metrics: &Arc<Metrics>, failed: Arc<Notify>) {
+        let core = || self.core.clone();
         let readiness = Readiness::new(self.core.lifecycle.clone());
-        let checks = readiness::Checks::new(&readiness, metrics, &self.core);
+        let mut checks = readiness::Checks::new(&readiness, failed);
         checks.look(&self.core).await;
-        self.core
-            .lifecycle
-            .spawn_until_drain(checks.keep_looking(self.core.clone()));
+        let lifecycle = &self.core.lifecycle;
+        lifecycle.spawn_until_drain(checks.keep_looking(core()));
+        drop(lifecycle.spawn(readiness::keep_counting(core(), Arc::clone(metrics))));
+        let gauges = promises::Gauges::new(metrics);
+        lifecycle.spawn_until_drain(promises::keep_looking(core(), gauges));
         let router = admin::router(readiness, Arc::clone(metrics));
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)
         });
         server::serve(bound, &self.probes, service);
+    }
+
+    fn open_ingress(&self, bound: Bound, settings: &Settings, inward: &Inward) {
+        let rooms = inward
+            .connect
+            .routes()
+            .merge(inward.intake.clone().router());
+        let limit = settings.ingress.max_body_bytes;
+        let service = connect::ingress(rooms, limit, Arc::new(observer::OfVisits));
+        server::serve(bound, &self.core.lifecycle, service);
     }
 
     fn open_outbound(
@@ -92,6 +118,7 @@ impl Sidecar {
         settings: &Settings,
         metrics: &Arc<Metrics>,
         names: &[ProviderName],
+        connect: Connect,
     ) -> Result<(), StartError> {
         let tls = tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?;
         let mut config = settings.outbound.clone();
@@ -101,7 +128,10 @@ impl Sidecar {
             config,
             providers: self.core.providers.clone(),
             tokens: Arc::new(self.core.tokens.clone()),
-            local: Arc::new(FromTokens(self.core.tokens.clone())),
+            local: Arc::new(FromRooms {
+                tokens: self.core.tokens.clone(),
+                connect,
+            }),
             client: Client::new(tls, &self.core.lifecycle),
             clock: Arc::clone(&self.core.clock),
             observer: observer::OfRequests::new(metrics, names),
@@ -118,6 +148,11 @@ impl Sidecar {
     /// Where the app calls.
     pub const fn outbound(&self) -> &Listen {
         &self.outbound
+    }
+
+    /// Where providers and browsers call.
+    pub const fn ingress(&self) -> &Listen {
+        &self.ingress
     }
 
     /// Where probes and Prometheus call.

@@ -29,7 +29,7 @@ pub struct ConnectionKey {
 
 /// Tells two connections apart that had the same key one after the other: made anew each time a
 /// connection is created, so that work begun for a removed connection cannot touch its successor.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId(uuid::Uuid);
 
 /// Counts the writes of new tokens to one connection: 1, 2, 3…

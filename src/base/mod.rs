@@ -7,12 +7,14 @@
 //! * [`lifecycle`]: the only spawner; whatever is spawned is drained at shutdown.
 //! * [`secret`]: values that cannot be printed or serialised.
 //! * [`backoff`]: how long to wait after the n-th failure.
+//! * [`patience`]: how long to wait for an answer.
 //! * [`ids`]: the names of things: users, providers, connections, generations.
 
 pub mod backoff;
 pub mod clock;
 pub mod ids;
 pub mod lifecycle;
+pub mod patience;
 pub mod random;
 pub mod secret;
 mod signal;

@@ -29,6 +29,7 @@ pub(super) fn run(context: &Context<'_>, out: &mut dyn Write) -> Outcome {
             "problems": [],
             "warnings": loaded.warnings,
             "outbound": loaded.settings.outbound.listen.to_string(),
+            "ingress": loaded.settings.ingress.listen.to_string(),
             "admin": loaded.settings.admin.listen.to_string(),
             "providers": names,
         });

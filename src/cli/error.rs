@@ -28,12 +28,18 @@ pub(super) enum Error {
     /// There is no log.
     #[error("the log cannot be set up")]
     Log(#[from] crate::telemetry::log::Error),
+    /// There is no usable key.
+    #[error(transparent)]
+    Keys(#[from] crate::app::KeysError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
     /// There is no token.
     #[error(transparent)]
     Token(#[from] crate::token::Error),
+    /// A connection could not be ended.
+    #[error(transparent)]
+    Connect(#[from] crate::connect::Error),
     /// Reading or writing failed.
     #[error("{what}")]
     Io {

@@ -21,7 +21,9 @@ use crate::{
 
 mod check;
 mod connections;
+mod deliveries;
 mod demo;
+mod doctor;
 mod error;
 mod health;
 pub mod import;
@@ -29,6 +31,7 @@ mod keygen;
 mod known;
 mod run;
 mod sandbox;
+mod store;
 mod table;
 
 use error::{Error, explain};
@@ -78,6 +81,11 @@ enum Command {
     Sandbox(sandbox::Options),
     /// Check the configuration: every problem at once
     Check,
+    /// Look at all that a sidecar needs, and say what is wrong and how to mend it
+    ///
+    /// Changes nothing. Exit code 0 without errors, 1 with errors (with warnings, too, under --strict), 2 if
+    /// the configuration is wrong.
+    Doctor(doctor::Options),
     /// Make an encryption key
     ///
     /// Put it into a file that only Daypass can read, and name it in the configuration:
@@ -86,6 +94,12 @@ enum Command {
     /// Look at, import, renew and revoke connections
     #[command(subcommand)]
     Connections(connections::Command),
+    /// Look at deliveries to the app, and send them again
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
+    /// Move the store
+    #[command(subcommand)]
+    Store(store::Command),
     /// Ask a running sidecar whether it is ready; for exec probes
     Health(health::Options),
 }
@@ -119,8 +133,11 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Demo(options) => demo::run(options, &context, &mut out),
         Command::Sandbox(options) => sandbox::run(options, &context, &mut out),
         Command::Check => check::run(&context, &mut out),
+        Command::Doctor(options) => doctor::run(options, &context, &mut out),
         Command::Keygen => keygen::run(&context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
+        Command::Deliveries(command) => deliveries::run(command, &context, &mut out),
+        Command::Store(command) => store::run(command, &context, &mut out),
         Command::Health(options) => health::run(options, &context, &mut out),
     }
 }

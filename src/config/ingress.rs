@@ -10,6 +10,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
     let listen = section.listen("listen", "127.0.0.1:7421");
     let public_url = section.optional_url("public_url");
     let allowed_return_origins = section.list("allowed_return_origins", origin);
+    // Off: it hands tokens to browsers.
+    let atoms_origins = section.list("atoms_origins", origin);
     // Both providers' webhooks stay far below this.
     let max_body_bytes = section.size("max_body_bytes", "1MiB");
     if let Some(url) = &public_url
@@ -25,6 +27,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         listen: listen?,
         public_url,
         allowed_return_origins: allowed_return_origins?,
+        atoms_origins: atoms_origins?,
         max_body_bytes: max_body_bytes?,
     })
 }

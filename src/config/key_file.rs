@@ -56,6 +56,20 @@ pub fn key_file_beside(database: &Path) -> PathBuf {
     database.with_file_name(NAME)
 }
 
+/// Reads the key file, if there is one.
+pub fn read_key_file(path: &Path) -> Result<Option<Secret<[u8; 32]>>, KeyFileError> {
+    match fs::read_to_string(path) {
+        Ok(text) => match existing(path, &Zeroizing::new(text))? {
+            KeyFile::Created(key) | KeyFile::Existing(key) => Ok(Some(key)),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(KeyFileError::Unusable {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
 /// Reads the key file, or makes one that only its owner can read (mode 0600).
 pub fn ensure_key_file(path: &Path, random: &dyn Random) -> Result<KeyFile, KeyFileError> {
     let unusable = |source| KeyFileError::Unusable {

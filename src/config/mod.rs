@@ -48,12 +48,13 @@ mod webhooks;
 use context::Context;
 use document::Document;
 pub use encryption::{Encryption, EncryptionKey};
-pub use key_file::{KeyFile, KeyFileError, ensure_key_file, key_file_beside};
+pub use key_file::{KeyFile, KeyFileError, ensure_key_file, key_file_beside, read_key_file};
 pub use problem::{Finding, Origin, Problems};
 pub use providers::ProviderConfig;
 pub use reference::KeyReference;
 pub use secret::WatchedSecrets;
 pub use source::{Environment, FILE_VARIABLE};
+pub use store::parse as parse_store;
 
 /// What the command line has to say about the configuration.
 #[derive(Clone, Default)]

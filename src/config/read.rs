@@ -137,9 +137,20 @@ impl Section<'_> {
         key: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
-        self.declare(key, "list", Some("[]"));
+        self.list_or(key, "[]", Vec::new(), parse)
+    }
+
+    /// As [`Self::list`], with a default; `shown` is how the documents describe it.
+    pub(super) fn list_or<T>(
+        &self,
+        key: &str,
+        shown: &str,
+        default: Vec<T>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        self.declare(key, "list", Some(shown));
         let Some(found) = self.find(key) else {
-            return Some(Vec::new());
+            return Some(default);
         };
         let parts: Option<Vec<&str>> = match found.value {
             Value::Typed(DeValue::Array(items)) => items

@@ -11,7 +11,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
     // A token must outlive the request that carries it.
     let min_validity = section.duration("min_validity", "30s");
     let timeout = section.duration("timeout", "10s");
-    // Three token calls: long enough to survive a slow one, short enough to take over from the dead.
+    // Three token calls: short enough to take over from the dead, and seldom to be prolonged.
     let lease_ttl = section.duration("lease_ttl", "30s");
     let cooldown = section.duration("cooldown", "5s");
     let cooldown_max = section.duration("cooldown_max", "5m");
@@ -19,6 +19,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
     let force_interval = section.duration("force_interval", "60s");
     // Cal.com's refresh tokens die after 30 days without use.
     let keep_alive = section.duration("keep_alive", "7d");
+    // Half a kilobyte each. Who asks for more users than this all the time needs more of it.
+    let remember = section.count("remember", "100000");
     let shorter = |(key, value): Setting, (bound_key, bound): Setting| {
         if let (Some(value), Some(bound)) = (value, bound)
             && value >= bound
@@ -27,7 +29,6 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         }
     };
     shorter(("min_validity", min_validity), ("buffer", buffer));
-    shorter(("timeout", timeout), ("lease_ttl", lease_ttl));
     if let (Some(first), Some(max)) = (cooldown, cooldown_max)
         && first > max
     {
@@ -42,6 +43,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         cooldown_max: cooldown_max?,
         force_interval: force_interval?,
         keep_alive: keep_alive?,
+        remember: remember?,
     })
 }
 

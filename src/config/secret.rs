@@ -10,6 +10,7 @@
 use std::{
     fs, io, mem,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -35,12 +36,14 @@ pub(super) type Check = fn(&str) -> Result<(), &'static str>;
 #[expect(missing_debug_implementations, reason = "holds secrets")]
 pub struct WatchedSecrets(Vec<Watched>);
 
+/// Takes what a file holds now: whether that is new, or why it is not usable.
+pub(super) type Take = Arc<dyn Fn(&str) -> Result<bool, String> + Send + Sync>;
+
 #[derive(Clone)]
 struct Watched {
     key: String,
     path: PathBuf,
-    secret: ReloadableSecret,
-    check: Check,
+    take: Take,
     complained: bool,
 }
 
@@ -108,16 +111,31 @@ impl Section<'_> {
             return None;
         }
         let secret = ReloadableSecret::new(to_secret(text));
+        let held = secret.clone();
+        let take = move |text: &str| {
+            check(text)?;
+            let new = Secret::new(text.to_owned());
+            let is_new = new != *held.current();
+            if is_new {
+                held.replace(new);
+            }
+            Ok(is_new)
+        };
+        self.watch(key, path, Arc::new(take));
+        Some(secret)
+    }
+
+    /// Has `take` told whenever the file at `path` changes, which is the value of `key`.
+    pub(super) fn watch(&self, key: &str, path: PathBuf, take: Take) {
+        let key = self.path_of(key);
         self.context().watch(|watched| {
             watched.0.push(Watched {
-                key: self.path_of(key),
+                key,
                 path,
-                secret: secret.clone(),
-                check,
+                take,
                 complained: false,
             });
         });
-        Some(secret)
     }
 
     /// The content of the file that `key` names; reports why if there is none.
@@ -186,18 +204,15 @@ impl Watched {
     fn take(&mut self, content: io::Result<Zeroizing<String>>) -> bool {
         let path = self.path.display();
         let fault = match content {
-            Ok(text) => match (self.check)(&text) {
-                Ok(()) => {
-                    let secret = to_secret(text);
-                    let is_new = secret != *self.secret.current();
+            Ok(text) => match (self.take)(&text) {
+                Ok(is_new) => {
                     if is_new {
-                        self.secret.replace(secret);
                         info!(config.key = self.key, %path, "secret changed; the new one is in use");
                     }
                     self.complained = false;
                     return is_new;
                 }
-                Err(fault) => fault.to_owned(),
+                Err(fault) => fault,
             },
             Err(error) => error.to_string(),
         };

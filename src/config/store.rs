@@ -4,9 +4,15 @@
 //! `store.url`: where they name something this version cannot use, they are passed over, with a
 //! warning.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{problem::Origin, section::Section};
+use super::{
+    problem::Origin,
+    section::{Found, Section},
+};
 use crate::store::{Backend, Config, postgres, redis};
 
 /// The variables that apps already use, in order.
@@ -19,13 +25,7 @@ const DEFAULT_URL: &str = "sqlite:daypass.db";
 const SPOOL: &str = "daypass-spool";
 
 pub(super) fn read(section: &Section<'_>) -> Option<Config> {
-    let backend = match section.find("url") {
-        Some(_) => section.text("url", DEFAULT_URL, parse),
-        None => fallback(section).or_else(|| section.text("url", DEFAULT_URL, parse)),
-    };
-    if section.find("url").is_none() {
-        section.declare("url", "text", Some(DEFAULT_URL));
-    }
+    let backend = read_url(section);
     let spool_dir = section.path("spool_dir", SPOOL);
     let spool_dir = match (section.find("spool_dir"), backend.as_ref()?) {
         (None, Backend::Sqlite { path }) => path.with_file_name(SPOOL),
@@ -35,6 +35,44 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         backend: backend?,
         spool_dir,
     })
+}
+
+/// The URL holds a password, so that it has a `_file` twin like every secret. When the file changes, user
+/// and password are taken over; another store is not.
+fn read_url(section: &Section<'_>) -> Option<Backend> {
+    section.declare("url", "text", Some(DEFAULT_URL));
+    section.declare("url_file", "path", None);
+    match (section.find("url"), section.find("url_file")) {
+        (Some(direct), Some(file)) if direct.layer == file.layer => {
+            section.problem("url", "is given twice: here and as url_file");
+            None
+        }
+        (Some(direct), Some(file)) if direct.layer < file.layer => url_file(section, &file),
+        (Some(_), _) => section.text("url", DEFAULT_URL, parse),
+        (None, Some(file)) => url_file(section, &file),
+        (None, None) => fallback(section).or_else(|| section.text("url", DEFAULT_URL, parse)),
+    }
+}
+
+fn url_file(section: &Section<'_>, found: &Found<'_>) -> Option<Backend> {
+    let text = section.read_secret_file("url_file", found)?;
+    let path = PathBuf::from(found.value.text()?);
+    let backend = match parse(&text) {
+        Ok(backend) => backend,
+        Err(expected) => {
+            let message = format!("the content of {} is no store: {expected}", path.display());
+            section.problem("url_file", message);
+            return None;
+        }
+    };
+    let held = backend.clone();
+    let take = move |text: &str| {
+        let elsewhere = "names another store than at the start; restart daypass to move to it";
+        held.adopt(&parse(text)?)
+            .ok_or_else(|| elsewhere.to_owned())
+    };
+    section.watch("url_file", path, Arc::new(take));
+    Some(backend)
 }
 
 fn fallback(section: &Section<'_>) -> Option<Backend> {
@@ -54,7 +92,8 @@ fn fallback(section: &Section<'_>) -> Option<Backend> {
     None
 }
 
-fn parse(text: &str) -> Result<Backend, String> {
+/// Takes `text` for the URL of a store. The message repeats nothing of it.
+pub fn parse(text: &str) -> Result<Backend, String> {
     if redis::Address::is_meant(text) {
         let address = redis::Address::parse(text)?;
         return Ok(Backend::Redis { address });

@@ -285,7 +285,6 @@ fn two_listeners_on_one_address_are_refused() {
 fn times_that_contradict_each_other_are_refused() {
     for (text, word) in [
         ("min_validity = \"5m\"", "refresh.buffer"),
-        ("timeout = \"30s\"", "refresh.lease_ttl"),
         ("cooldown = \"6m\"", "refresh.cooldown_max"),
         ("timeout = \"0s\"", "longer than zero"),
     ] {
@@ -294,6 +293,11 @@ fn times_that_contradict_each_other_are_refused() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_token_call_may_take_longer_than_a_lease() {
+    fine(file("[refresh]\ntimeout = \"90s\"\nlease_ttl = \"30s\""));
 }
 
 #[test]
@@ -428,6 +432,63 @@ async fn a_secret_behind_a_swapped_symlink_is_taken_up() {
     let mut watched = loaded.secrets;
     assert!(watched.reload().await);
     assert_eq!(exposed(loaded.settings.admin.token.as_ref()), "new");
+}
+
+const ONE_KEY: &str =
+    "[[encryption.keys]]\nid = \"k1\"\nvalue = \"bm90LWEta2V5LWJ1dC1leGFjdGx5LTMyLWJ5dGVzISE=\"\n";
+
+#[tokio::test]
+async fn a_changed_file_of_the_stores_url_brings_another_password_and_no_other_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("url");
+    let url = |password: &str, host: &str| format!("postgres://daypass:{password}@{host}/d");
+    let backend = |url: &str| store::parse(url).unwrap();
+    fs::write(&path, url("old", "db") + "\n").unwrap();
+    let loaded = fine(file(&format!("{ONE_KEY}[store]\nurl_file = {path:?}")));
+    let (held, mut watched) = (loaded.settings.store.backend.clone(), loaded.secrets);
+    assert_eq!(held, backend(&url("old", "db")));
+    for (content, is_new, password) in [
+        (url("new", "db"), true, "new"),
+        (url("new", "db"), false, "new"),
+        (url("newer", "elsewhere"), false, "new"),
+        ("redis://db".to_owned(), false, "new"),
+        (SENTINEL.to_owned(), false, "new"),
+        (url("third", "db"), true, "third"),
+    ] {
+        fs::write(&path, content).unwrap();
+        assert_eq!(watched.reload().await, is_new);
+        assert_eq!(held, backend(&url(password, "db")));
+        assert_eq!(loaded.settings.store.backend, held, "every clone sees it");
+    }
+}
+
+#[test]
+fn the_stores_url_and_its_file_follow_the_rules_of_secrets() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("url");
+    let variable = ("DAYPASS_STORE_URL_FILE", path.to_str().unwrap());
+    fs::write(&path, "sqlite:from-the-file.db").unwrap();
+    let twice = format!("[store]\nurl = \"sqlite:a.db\"\nurl_file = {path:?}");
+    assert!(problem(file(&twice)).contains("given twice"));
+    let higher = fine(with("[store]\nurl = \"sqlite:a.db\"", &[variable], &[]));
+    assert_eq!(database(&higher), Path::new("from-the-file.db"));
+    let lower = fine(with(
+        &format!("[store]\nurl_file = {path:?}"),
+        &[("DAYPASS_STORE_URL", "sqlite:b.db")],
+        &[],
+    ));
+    assert_eq!(database(&lower), Path::new("b.db"));
+    let over_names_of_apps = [variable, ("DATABASE_URL", "postgres://u@h/d")];
+    assert_eq!(
+        database(&fine(variables(&over_names_of_apps))),
+        Path::new("from-the-file.db")
+    );
+    fs::write(&path, SENTINEL).unwrap();
+    let told = problem(variables(&[variable]));
+    assert!(
+        told.contains("is no store: expected") && !told.contains(SENTINEL),
+        "{told}"
+    );
 }
 
 #[test]

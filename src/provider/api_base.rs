@@ -83,6 +83,17 @@ impl ApiBase {
                 .build()
         }
     }
+
+    /// The address of the resource that these path segments name, each taken as it is: none of them
+    /// can lead elsewhere.
+    pub(super) fn resource<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Option<Url> {
+        let mut url = Url::parse(&self.to_string()).ok()?;
+        url.path_segments_mut()
+            .ok()?
+            .pop_if_empty()
+            .extend(segments);
+        Some(url)
+    }
 }
 
 impl fmt::Display for ApiBase {
@@ -133,6 +144,26 @@ mod tests {
             prefixed.join(&target).unwrap(),
             "https://cal.example.org/api/v2/me?a=1"
         );
+    }
+
+    #[test]
+    fn a_segment_cannot_lead_elsewhere() {
+        let base = ApiBase::parse("https://cal.example.org/api").unwrap();
+        for (segments, expected) in [
+            (["v2", "me"], "https://cal.example.org/api/v2/me"),
+            (
+                ["v2", "a/../b"],
+                "https://cal.example.org/api/v2/a%2F..%2Fb",
+            ),
+            (["v2", "a?b#c"], "https://cal.example.org/api/v2/a%3Fb%23c"),
+            (["v2", ".."], "https://cal.example.org/api/v2"),
+            (
+                ["v2", "//evil"],
+                "https://cal.example.org/api/v2/%2F%2Fevil",
+            ),
+        ] {
+            assert_eq!(base.resource(segments).unwrap().as_str(), expected);
+        }
     }
 
     #[test]

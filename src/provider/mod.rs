@@ -1,7 +1,9 @@
 //! What a provider *is*: where it lives, how it is asked for tokens, and how its answers are read.
 //!
-//! A new provider is one new file that implements [`Provider`], and one arm in the configuration.
-//! This room knows nothing of users, stores or caches: it is given a token and says what came of it.
+//! A new provider is one new folder that implements [`Provider`] and as many of [`Consent`],
+//! [`Webhooks`], [`Meetings`] and [`ManagedUsers`] as the service has, and one arm in the configuration:
+//! nobody else asks which service it is. This room knows nothing of users, stores or caches: it is given
+//! a token and says what came of it.
 //!
 //! Decision rules that all providers share:
 //!
@@ -9,7 +11,8 @@
 //!    reached the provider and has no clear answer is [`CallError::Ambiguous`]: a single-use refresh
 //!    token *may* be spent.
 //! 2. Only an explicit refusal of the grant is [`CallError::GrantRefused`]; a refusal of the client's
-//!    own credentials is [`CallError::ClientRefused`] and says nothing about any user.
+//!    own credentials is [`CallError::ClientRefused`] and says nothing about any user. A grant that the
+//!    provider says is another client's is neither: [`CallError::OtherClient`].
 //! 3. What cannot be understood is never fatal.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -20,19 +23,38 @@ use thiserror::Error;
 
 use crate::base::{ids::ProviderName, secret::Secret};
 
+mod api;
 mod api_base;
 pub mod calcom;
 pub mod calendly;
 mod call;
+mod consent;
+mod event;
+mod field;
+mod managed;
+mod meeting;
 mod minted;
 mod refusal;
 #[cfg(test)]
 mod scripted;
+mod signature;
+mod subscription;
 mod wait;
 
+pub use api::{ApiError, Denial, Headroom};
 pub use api_base::{ApiBase, InvalidApiBase, secure_url};
 pub use call::{Calls, SetupError};
+pub use consent::{
+    Ask, Callback, Consent, ConsentRefusal, Identity, Lack, Pkce, Purpose, Redeem, Verifier,
+};
+pub use event::{About, Addressees, Event, EventKey, Names, NotJson};
+pub use managed::{Creation, ManagedPage, ManagedUser, ManagedUsers, More, NewManagedUser};
+pub use meeting::{
+    Attendee, AttendeeStatus, Attendees, Cursor, Meeting, MeetingStatus, Meetings, Page, Window,
+};
 pub use minted::jwt_expiry;
+pub use signature::{Forged, Genuine, Received};
+pub use subscription::{Coverage, Health, Subscribed, Subscription, Wanted, Webhooks};
 
 /// Which service a configured provider is an instance of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +107,26 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
 
     /// How many token calls a minute background work may make at this provider.
     fn background_calls_per_minute(&self) -> u32;
+
+    /// How users come to be connected; `None` if they can only be imported.
+    fn consent(&self) -> Option<&dyn Consent> {
+        None
+    }
+
+    /// Its webhooks; `None` if it has none.
+    fn webhooks(&self) -> Option<&dyn Webhooks> {
+        None
+    }
+
+    /// Its meetings; `None` if it has none.
+    fn meetings(&self) -> Option<&dyn Meetings> {
+        None
+    }
+
+    /// Its managed users; `None` if it has none, or no platform client is configured.
+    fn managed_users(&self) -> Option<&dyn ManagedUsers> {
+        None
+    }
 }
 
 /// Shared handle to a configured provider.
@@ -184,6 +226,18 @@ pub enum CallError {
         /// The provider's error code.
         code: String,
     },
+    /// The provider says that the grant was given to another client than the one configured here. The
+    /// grant may be good, and so may the client: the configuration was changed, or the grant was
+    /// imported from elsewhere. Nothing was spent; the operator must act.
+    #[error(
+        "{provider} gave this grant to another client ({code}): configure that client, or let the user connect again"
+    )]
+    OtherClient {
+        /// Whose call it was.
+        provider: ProviderName,
+        /// The provider's error code.
+        code: String,
+    },
     /// The call cannot be made because a setting is missing or cannot be sent (a secret with a line
     /// break in it): a fault of the configuration.
     #[error("{provider} has no usable {setting}")]
@@ -227,6 +281,12 @@ pub enum Unclear {
     /// 200 with something that holds no token.
     #[error("a success without a token in it")]
     NoToken,
+    /// A success of the API that is not what was asked for.
+    #[error("a success that cannot be read")]
+    Unreadable,
+    /// A refusal that is not the provider's own: a page of something before it.
+    #[error("status {0}, from something before the provider")]
+    Foreign(StatusCode),
 }
 
 // === impl Kind ===
@@ -238,6 +298,29 @@ impl Kind {
             Self::Calcom => "calcom",
             Self::Calendly => "calendly",
         }
+    }
+
+    /// As people call it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Calcom => "Cal.com",
+            Self::Calendly => "Calendly",
+        }
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    /// What names this account in the provider's events: its id, or that of the managed user.
+    pub fn key(&self) -> Option<String> {
+        let managed = || self.managed_user_id.map(|id| id.to_string());
+        self.external_id.clone().or_else(managed)
+    }
+
+    /// Whether the two are known not to be the same.
+    pub fn is_other_than(&self, other: &Self) -> bool {
+        matches!((self.key(), other.key()), (Some(this), Some(that)) if this != that)
     }
 }
 

@@ -30,6 +30,62 @@ const CLIENT_REASONS: [&str; 4] = [
     "client_rejected",
 ];
 
+/// What Cal.com says in the description of an `invalid_grant` if the refresh token is good, and was
+/// given to another client than the one that sends it (Cal.com, OAuth2 controller).
+const OTHER_CLIENT: &str = "client_id_mismatch";
+
+/// What an answer that is no success says of a refresh token, where the provider tells another client's
+/// from a dead one.
+///
+/// This is a decision. `invalid_grant` disconnects a user for good, and an operator who configures
+/// another client, or a wrong one, must not disconnect everybody by it: restored, the old client renews
+/// all of them. Nor is the client refused as such, which would hold up the users who are its own because
+/// of one grant that was imported from elsewhere. So the connection alone fails, and goes on failing,
+/// until either is put right.
+pub(super) fn refresh(provider: &ProviderName, answer: &Answer) -> CallError {
+    let error = oauth(provider, answer);
+    let body = answer.json();
+    let description = body.as_ref().and_then(|body| body.get("error_description"));
+    let is_anothers = description.and_then(Value::as_str) == Some(OTHER_CLIENT);
+    match error {
+        CallError::GrantRefused { provider, .. } if is_anothers => CallError::OtherClient {
+            provider,
+            code: OTHER_CLIENT.to_owned(),
+        },
+        error => error,
+    }
+}
+
+/// What Cal.com says in the description of a refused code (Cal.com, OAuth2 controller): the code's own
+/// fault.
+const CODE_REASONS: [&str; 2] = ["code_invalid_or_expired", "pkce_verification_failed"];
+
+/// The same, where the code is good and the request is not: a fault of the configuration.
+const REQUEST_REASONS: [&str; 2] = ["redirect_uri_mismatch", "client_id_mismatch"];
+
+/// What an answer that is no success says of a code. As [`oauth`], but of `invalid_grant` the reason is
+/// kept where the provider tells it: a redirect URI that does not fit is not the user's fault.
+pub(super) fn code(provider: &ProviderName, answer: &Answer) -> CallError {
+    let error = oauth(provider, answer);
+    if !matches!(error, CallError::GrantRefused { .. }) {
+        return error;
+    }
+    let body = answer.json();
+    let description = body.as_ref().and_then(|body| {
+        let description = body.get("error_description")?;
+        description.as_str()
+    });
+    let among = |list: &[&'static str]| {
+        let known = |code: &&&'static str| Some(**code) == description;
+        list.iter().find(known).copied()
+    };
+    match (among(&CODE_REASONS), among(&REQUEST_REASONS)) {
+        (Some(reason), _) => grant(provider, reason),
+        (None, Some(reason)) => client(provider, reason),
+        (None, None) => error,
+    }
+}
+
 /// What an answer that is no success says of grant and client.
 pub(super) fn oauth(provider: &ProviderName, answer: &Answer) -> CallError {
     let refusing = [

@@ -123,6 +123,21 @@ impl Seen {
         })
     }
 
+    /// Every place where the client shows who it is.
+    pub(super) fn client_is_shown_by(&self) -> Vec<&'static str> {
+        let header = |name| self.header(name).is_some();
+        let anywhere = |text| self.body.contains(text) || self.target().contains(text);
+        [
+            ("authorization", header("authorization")),
+            ("x-cal-secret-key", header("x-cal-secret-key")),
+            ("client_secret", anywhere("client_secret")),
+            ("client_assertion", anywhere("client_assertion")),
+        ]
+        .into_iter()
+        .filter_map(|(way, shown)| shown.then_some(way))
+        .collect()
+    }
+
     /// The fields of an urlencoded body, in order.
     pub(super) fn form(&self) -> Vec<(String, String)> {
         assert_eq!(
@@ -216,6 +231,7 @@ pub(super) fn outcome<T>(result: Result<T, CallError>) -> String {
         Err(CallError::Ambiguous { what, .. }) => format!("ambiguous: {what}"),
         Err(CallError::GrantRefused { code, .. }) => format!("grant: {code}"),
         Err(CallError::ClientRefused { code, .. }) => format!("client: {code}"),
+        Err(CallError::OtherClient { code, .. }) => format!("another client's: {code}"),
         Err(CallError::NotConfigured { setting, .. }) => format!("not configured: {setting}"),
         Err(CallError::RateLimited { retry_after, .. }) => format!("limited: {retry_after:?}"),
         Err(CallError::Unexpected { status, .. }) => format!("unexpected: {status}"),

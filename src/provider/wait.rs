@@ -14,7 +14,11 @@ use http::{
     header::{DATE, RETRY_AFTER},
 };
 
+use super::Headroom;
 use crate::base::clock::Timestamp;
+
+/// Where the number of calls that are left is found.
+const REMAINING_HEADERS: [&str; 2] = ["x-ratelimit-remaining", "x-ratelimit-remaining-default"];
 
 /// Where the time until the window opens again is found. Cal.com adds the limit's name to its own
 /// (Cal.com, limits).
@@ -35,6 +39,18 @@ pub(super) fn retry_after(headers: &HeaderMap, at: Timestamp) -> Option<Duration
             .iter()
             .find_map(|name| until_reset(text(headers, name)?, at))
     })
+}
+
+/// How many calls are left, for an answer given at `at`.
+pub(super) fn headroom(headers: &HeaderMap, at: Timestamp) -> Headroom {
+    Headroom {
+        remaining: REMAINING_HEADERS
+            .iter()
+            .find_map(|name| text(headers, name)?.parse().ok()),
+        resets_in: RESET_HEADERS
+            .iter()
+            .find_map(|name| until_reset(text(headers, name)?, at)),
+    }
 }
 
 fn asked_for(headers: &HeaderMap, at: Timestamp) -> Option<Duration> {
@@ -137,6 +153,35 @@ mod tests {
         for (headers, expected) in table {
             assert_eq!(wait(headers), expected, "{headers:?}");
         }
+    }
+
+    #[test]
+    fn headroom_is_read_from_both_providers_headers() {
+        let room = |pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs.iter().map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            });
+            headroom(&headers.collect(), AT)
+        };
+        let told = Headroom {
+            remaining: Some(7),
+            resets_in: Some(Duration::from_mins(1)),
+        };
+        let calendly = [("x-ratelimit-remaining", "7"), ("x-ratelimit-reset", "60")];
+        assert_eq!(room(&calendly), told);
+        let calcom = [
+            ("x-ratelimit-remaining-default", "7"),
+            ("x-ratelimit-reset-default", "60"),
+        ];
+        assert_eq!(room(&calcom), told);
+        assert_eq!(room(&[]), Headroom::default());
+        assert_eq!(
+            room(&[("x-ratelimit-remaining", "many")]),
+            Headroom::default()
+        );
     }
 
     proptest! {

@@ -9,7 +9,11 @@ use http::{HeaderValue, StatusCode, header};
 use tower::BoxError;
 
 use super::{
-    admit::Overloaded, deadline::TimedOut, local::LocalError, route::Refusal, target::InvalidTarget,
+    admit::Overloaded,
+    deadline::TimedOut,
+    local::{LinkError, LocalError, Unconnected},
+    route::Refusal,
+    target::InvalidTarget,
 };
 use crate::{http::client, http::problem::Problem, token};
 
@@ -24,6 +28,10 @@ pub(super) fn problem(error: &BoxError) -> Problem {
         refused(refusal)
     } else if let Some(error) = error.downcast_ref::<LocalError>() {
         local(error)
+    } else if let Some(error) = error.downcast_ref::<LinkError>() {
+        without_link(error)
+    } else if let Some(error) = error.downcast_ref::<Unconnected>() {
+        without_token(&error.source).with_member("connect_url", error.connect_url.as_str())
     } else if let Some(error) = error.downcast_ref::<token::Error>() {
         without_token(error)
     } else if let Some(error) = error.downcast_ref::<client::Error>() {
@@ -136,8 +144,8 @@ fn local(error: &LocalError) -> Problem {
             "destination_not_found",
         )
         .with_detail(format!(
-            "{error}. There are GET /-/<provider>/connection, POST /-/<provider>/refresh and GET \
-             /-/<provider>/token"
+            "{error}. There are GET /-/<provider>/connection, POST /-/<provider>/refresh, POST \
+             /-/<provider>/connect-link and GET /-/<provider>/token"
         )),
         LocalError::WrongMethod(allowed) => {
             let allow = HeaderValue::from_str(allowed.as_str());
@@ -162,6 +170,34 @@ fn local(error: &LocalError) -> Problem {
         .with_detail(format!(
             "{error}. Let Daypass add the token to your calls, or set outbound.token_reads = true"
         )),
+        LocalError::InvalidBody => caller(
+            "invalid-body",
+            "The body cannot be read",
+            format!("{error}. Send it as application/json, or leave it out"),
+        ),
+    }
+}
+
+fn without_link(error: &LinkError) -> Problem {
+    match error {
+        LinkError::NotConfigured(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "connect-not-configured",
+            "Nobody can be connected here",
+            "proxy_configuration_error",
+        )
+        .with_detail(error.to_string()),
+        LinkError::ReturnTo(_) => caller(
+            "invalid-return-to",
+            "The browser cannot be sent there",
+            error.to_string(),
+        ),
+        LinkError::Store(_) => unavailable(
+            "store-unavailable",
+            "The store does not answer",
+            STORE_RETRY,
+            format!("{error}. Retry later"),
+        ),
     }
 }
 

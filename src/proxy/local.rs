@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET connection` | [`ConnectionView`], or 424 `not-connected` |
 //! | `POST refresh[?force=true]` | [`ConnectionView`] after the renewal |
+//! | `POST connect-link` | where the user connects: `{"url","expires_at"}`; takes `{"return_to"}` |
 //! | `GET token` | the token, if `token_reads` is on; else 403 `token-reads-disabled` |
 //!
 //! * Request: a [`LocalCall`] is answered here; anything else goes inward.
@@ -16,14 +17,16 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use pin_project_lite::pin_project;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 use zeroize::Zeroizing;
 
@@ -33,11 +36,17 @@ use crate::{
         clock::{SharedClock, Timestamp},
         ids::{ConnectionKey, Generation, ProviderName, UserId},
     },
-    http::body::Body,
+    http::body::{Body, Read},
     token::{self, ReauthReason, TokenSource},
 };
 
-/// What the local calls ask of the token room.
+/// The body of a local call is a line of JSON, in bytes.
+const BODY_LIMIT: usize = 16 * 1024;
+
+/// How long it may take.
+const BODY_TIME: Duration = Duration::from_secs(5);
+
+/// What the local calls ask of the rooms that know connections.
 #[async_trait]
 pub trait LocalCalls: Send + Sync + 'static {
     /// The connection as it is; `None` if there is none.
@@ -49,6 +58,50 @@ pub trait LocalCalls: Send + Sync + 'static {
         key: ConnectionKey,
         force: Force,
     ) -> Result<ConnectionView, token::Error>;
+
+    /// A link at which the user connects, and that leads to `return_to` afterwards.
+    async fn connect_link(
+        &self,
+        key: ConnectionKey,
+        return_to: Option<String>,
+    ) -> Result<ConnectLink, LinkError>;
+
+    /// A link that costs nothing to make, for answers to users who are not connected; `None` where
+    /// nobody can be connected.
+    fn connect_url(&self, key: &ConnectionKey) -> Option<String>;
+}
+
+/// Where a user connects.
+#[derive(Clone, Serialize)]
+#[expect(missing_debug_implementations, reason = "whoever has it can connect")]
+pub struct ConnectLink {
+    /// To be opened in the user's browser, and shown to nobody else.
+    pub url: String,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
+
+/// Why there is no link.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// Nobody can be connected here: a setting is missing. The operator must act.
+    #[error("{0}")]
+    NotConfigured(String),
+    /// The browser must not be sent there. The caller's fault.
+    #[error("{0}")]
+    ReturnTo(String),
+    /// The store does not answer.
+    #[error("the store cannot keep the link")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A user who is not connected, and where to connect.
+#[derive(Debug, Error)]
+#[error("{source}")]
+pub(super) struct Unconnected {
+    pub(super) source: token::Error,
+    pub(super) connect_url: String,
 }
 
 /// How a renewal was asked for.
@@ -96,6 +149,8 @@ pub(super) enum LocalError {
     WrongMethod(Method),
     #[error("reading tokens is not allowed")]
     TokenReadsDisabled,
+    #[error("the body is not {{\"return_to\": \"https://…\"}}, nor empty")]
+    InvalidBody,
 }
 
 /// Applies [`Local`].
@@ -198,7 +253,7 @@ impl Calls {
     async fn answer(self: Arc<Self>, call: LocalCall) -> Result<Response<Body>, BoxError> {
         let method = match call.action.as_str() {
             "connection" | "token" => Method::GET,
-            "refresh" => Method::POST,
+            "refresh" | "connect-link" => Method::POST,
             _ => return Err(LocalError::NoSuchCall.into()),
         };
         if call.method != method {
@@ -207,6 +262,7 @@ impl Calls {
         match call.action.as_str() {
             "connection" => self.connection(call.key).await,
             "refresh" => self.refresh(call).await,
+            "connect-link" => self.connect_link(call).await,
             _ => self.token(call.key).await,
         }
     }
@@ -229,6 +285,26 @@ impl Calls {
         json(serde_json::to_vec(&view)?)
     }
 
+    async fn connect_link(&self, call: LocalCall) -> Result<Response<Body>, BoxError> {
+        let deadline = Instant::now() + BODY_TIME;
+        let Read::All(body) = call.body.read_up_to(BODY_LIMIT, deadline).await? else {
+            return Err(LocalError::InvalidBody.into());
+        };
+        let order = if body.is_empty() {
+            LinkOrder::default()
+        } else {
+            match serde_json::from_slice(&body) {
+                Ok(order) => order,
+                Err(_invalid) => return Err(LocalError::InvalidBody.into()),
+            }
+        };
+        let link = self
+            .connections
+            .connect_link(call.key, order.return_to)
+            .await?;
+        json(serde_json::to_vec(&link)?)
+    }
+
     async fn token(&self, key: ConnectionKey) -> Result<Response<Body>, BoxError> {
         if !self.token_reads {
             return Err(LocalError::TokenReadsDisabled.into());
@@ -247,6 +323,13 @@ impl Calls {
         })?);
         json(body.to_vec())
     }
+}
+
+/// What `POST connect-link` takes.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkOrder {
+    return_to: Option<String>,
 }
 
 /// What `GET token` answers.
@@ -271,6 +354,26 @@ fn json(body: Vec<u8>) -> Result<Response<Body>, BoxError> {
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Adds where to connect to an error that says that its user is not connected.
+pub(super) fn with_connect_url(error: BoxError, connections: &dyn LocalCalls) -> BoxError {
+    let error = match error.downcast::<token::Error>() {
+        Ok(error) => *error,
+        Err(other) => return other,
+    };
+    let (token::Error::NotConnected { key } | token::Error::NeedsReauth { key, .. }) = &error
+    else {
+        return error.into();
+    };
+    match connections.connect_url(key) {
+        Some(connect_url) => Unconnected {
+            source: error,
+            connect_url,
+        }
+        .into(),
+        None => error.into(),
+    }
 }
 
 // === impl ResponseFuture ===

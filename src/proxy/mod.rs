@@ -30,7 +30,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use local::{ConnectionView, Force, LocalCalls};
+pub use local::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls};
 pub use stack::{Outbound, Wiring, stack};
 
 /// `[outbound]`.

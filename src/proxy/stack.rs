@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tower::{Service, ServiceBuilder, util::BoxCloneSyncService};
+use tower::{BoxError, Service, ServiceBuilder, util::BoxCloneSyncService};
 
 use super::{
     Config, LocalCalls,
@@ -13,7 +13,7 @@ use super::{
     errors,
     inject::{Attempt, InjectLayer},
     links::LinksLayer,
-    local::{Calls, LocalLayer},
+    local::{self, Calls, LocalLayer},
     recover::RecoverLayer,
     route::{RouteLayer, Routed},
     strip::StripLayer,
@@ -62,6 +62,7 @@ pub fn stack(wiring: Wiring) -> Outbound {
         clock,
         observer,
     } = wiring;
+    let links = Arc::clone(&local);
     let calls = Calls {
         connections: local,
         tokens: Arc::clone(&tokens),
@@ -75,6 +76,8 @@ pub fn stack(wiring: Wiring) -> Outbound {
         .layer(AccessLogLayer::new(observer))
         // Above everything that fails: one table turns every error into an answer.
         .layer(RescueLayer::new(errors::problem))
+        // Where to connect, for users who are not; below the table, which knows nothing of links.
+        .map_err(move |error: BoxError| local::with_connect_url(error, &*links))
         // Before any work is done for a request, because refusing must be cheap.
         .layer(AdmitLayer::new(config.max_in_flight))
         // Whom it is for; from here on a request has a provider and a user.

@@ -63,10 +63,11 @@ async fn ask<E: Consent>(State(emulator): State<Arc<E>>, RawQuery(raw): RawQuery
         Ok(scope) => scope,
         Err(trouble) => return refused(&asked, &trouble),
     };
-    let approves = emulator
+    let (approves, denies) = emulator
         .stage()
-        .switch(|switches| switches.consent_as.clone());
+        .switch(|switches| (switches.consent_as.clone(), switches.consent_denied));
     match approves {
+        _ if denies => denied(&asked),
         Some(user) => approved(&*emulator, &asked, &scope, &user),
         None => html(StatusCode::OK, page::<E>(&asked, &scope, &emulator.names())),
     }
@@ -86,19 +87,24 @@ async fn decide<E: Consent>(
     let text = |name: &str| answers.get(name).map(String::as_str).unwrap_or_default();
     match (text("decision"), text("user")) {
         ("approve", user) if !user.is_empty() => approved(&*emulator, &asked, &scope, user),
-        ("deny", _) => back(
-            &asked,
-            &[
-                ("error", "access_denied"),
-                ("error_description", "The user denied the request"),
-            ],
-        ),
+        ("deny", _) => denied(&asked),
         _ => html(StatusCode::BAD_REQUEST, "Say approve or deny, and as whom."),
     }
 }
 
+fn denied(asked: &Asked) -> Response {
+    let why = "The user denied the request";
+    back(
+        asked,
+        &[("error", "access_denied"), ("error_description", why)],
+    )
+}
+
 fn approved<E: Consent>(emulator: &E, asked: &Asked, scope: &str, user: &str) -> Response {
-    match emulator.code(asked, scope, user) {
+    let granted = emulator
+        .stage()
+        .switch(|switches| switches.consent_scope.clone());
+    match emulator.code(asked, granted.as_deref().unwrap_or(scope), user) {
         Ok(code) => back(asked, &[("code", &code)]),
         Err(why) => html(StatusCode::BAD_REQUEST, escaped(&why)),
     }

@@ -37,6 +37,8 @@ pub(crate) fn routes<E: Emulator>(emulator: Arc<E>) -> Router {
         .route("/_sandbox/users", post(create::<E>))
         .route("/_sandbox/revoke", post(revoke::<E>))
         .route("/_sandbox/bookings", post(book::<E>))
+        .route("/_sandbox/events", post(announce::<E>))
+        .route("/_sandbox/disable", post(disable::<E>))
         .route("/_sandbox/deliveries", get(deliveries::<E>))
         .with_state(emulator)
 }
@@ -120,6 +122,16 @@ async fn revoke<E: Emulator>(State(emulator): State<Arc<E>>, body: Bytes) -> Res
 async fn book<E: Emulator>(State(emulator): State<Arc<E>>, body: Bytes) -> Response {
     let booked = read(&body).and_then(|order| emulator.book(&order));
     answer(StatusCode::CREATED, booked)
+}
+
+async fn announce<E: Emulator>(State(emulator): State<Arc<E>>, body: Bytes) -> Response {
+    let announced = read(&body).and_then(|order| emulator.announce(&order));
+    answer(StatusCode::CREATED, announced)
+}
+
+async fn disable<E: Emulator>(State(emulator): State<Arc<E>>, body: Bytes) -> Response {
+    let disabled = read(&body).and_then(|order| emulator.disable(&order));
+    answer(StatusCode::OK, disabled)
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {

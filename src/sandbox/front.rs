@@ -16,7 +16,7 @@ use http::{
 use tower::ServiceExt as _;
 
 use super::{
-    Booked, BookingOrder, Created, NewUser, Revoke,
+    Announced, Announcement, Booked, BookingOrder, Created, Disable, NewUser, Revoke,
     log::{Entry, Kind, TokenCall, token_id},
     serve::Vanished,
     stage::{Stage, Usage},
@@ -48,6 +48,8 @@ pub(crate) trait Emulator: Send + Sync + 'static {
     fn create(&self, order: &NewUser) -> Result<Created, String>;
     fn kill(&self, order: &Revoke) -> Result<(), String>;
     fn book(self: &Arc<Self>, order: &BookingOrder) -> Result<Booked, String>;
+    fn announce(self: &Arc<Self>, order: &Announcement) -> Result<Announced, String>;
+    fn disable(&self, order: &Disable) -> Result<(), String>;
 }
 
 /// The head of a request, kept for the log.

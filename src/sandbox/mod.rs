@@ -45,10 +45,13 @@ pub use self::{
     calendly::Calendly,
     deliver::Delivery,
     log::{Entry, Filter, Kind, Redemptions, Stats, TokenCall, token_id},
-    orders::{Action, Booked, BookingOrder, Created, Family, Killed, NewUser, Revoke},
+    orders::{
+        Action, Announced, Announcement, Booked, BookingOrder, Created, Disable, Family, Killed,
+        NewUser, Revoke,
+    },
     switches::{
         ApiFault, ApiMischief, CalcomSwitches, CalendlySwitches, Call, Canned, ClientStatus,
-        Malformation, Switches, TokenFault, TokenMischief,
+        Malformation, SameWebhook, Switches, TokenFault, TokenMischief,
     },
 };
 

@@ -1,6 +1,7 @@
 //! What the sandbox can be told to do, and what it answers: the same types in Rust and as JSON.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::base::clock::Timestamp;
 
@@ -19,6 +20,8 @@ pub struct NewUser {
     pub free_plan: bool,
     /// Calendly: the user (by name) whose organization this one joins; absent means an own one.
     pub colleague_of: Option<String>,
+    /// Calendly: the group of the organization that the user belongs to, by any name.
+    pub group: Option<String>,
 }
 
 /// Which family of tokens.
@@ -101,7 +104,10 @@ pub struct BookingOrder {
     pub start: Option<Timestamp>,
     /// How long it takes, in minutes; absent means 30.
     pub minutes: Option<u32>,
-    /// Who booked; absent means an invented guest.
+    /// Calendly: how many invitees it has room for; absent means one.
+    pub seats: Option<u32>,
+    /// Who booked; absent means an invented guest. At Calendly, for everything but `create`: which of
+    /// the invitees; absent means all of them.
     pub attendee_email: Option<String>,
     /// Why; for `cancel` and `reschedule`.
     pub reason: Option<String>,
@@ -118,6 +124,18 @@ pub enum Action {
     Cancel,
     /// It moves to another time.
     Reschedule,
+    /// Calendly: somebody else takes one of its seats.
+    Join,
+    /// Somebody did not come.
+    Miss,
+    /// They did after all.
+    Attend,
+    /// Cal.com: somebody asks for it; a host has to confirm it.
+    Request,
+    /// Cal.com: what was asked for is confirmed.
+    Confirm,
+    /// Cal.com: what was asked for is turned down.
+    Reject,
     /// Cal.com: it has begun (`MEETING_STARTED`, flat).
     Start,
     /// Cal.com: it is over (`MEETING_ENDED`, flat).
@@ -135,6 +153,39 @@ pub struct Booked {
     pub invitee: Option<String>,
     /// How many webhook deliveries it set off.
     pub deliveries: usize,
+}
+
+/// An event to be told as it stands, such as one that no booking sets off. The JSON of
+/// `POST /_sandbox/events`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Announcement {
+    /// What it is called; whoever has subscribed to that, and to the user's events, is told.
+    pub event: String,
+    /// Whose event it is, by the sandbox's name.
+    pub user: String,
+    /// Calendly: whose it is too.
+    pub co_hosts: Vec<String>,
+    /// What it says.
+    pub payload: Value,
+    /// Cal.com: without an envelope, as `MEETING_*`.
+    pub flat: bool,
+}
+
+/// What became of an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// How many webhook deliveries it set off.
+    pub deliveries: usize,
+}
+
+/// A callback address whose subscriptions are switched off, as after a day of failures. The JSON of
+/// `POST /_sandbox/disable`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disable {
+    /// As it was subscribed.
+    pub url: String,
 }
 
 // === impl BookingOrder ===

@@ -38,6 +38,10 @@ pub struct Switches {
     pub client_status: ClientStatus,
     /// The consent page approves by itself, as this user; `null` shows the page.
     pub consent_as: Option<String>,
+    /// Whoever approves grants this scope in place of what was asked for; `null` grants it all.
+    pub consent_scope: Option<String>,
+    /// The consent page refuses by itself.
+    pub consent_denied: bool,
     /// Faults of token calls.
     pub token_faults: Vec<TokenFault>,
     /// Faults of API calls.
@@ -53,6 +57,7 @@ pub struct Switches {
 /// Switches that only the emulated Cal.com heeds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct CalcomSwitches {
     /// Whether `OAuth2` refresh tokens are single use (lineage B) or reusable (lineage A).
     pub oauth2_rotation: bool,
@@ -64,11 +69,19 @@ pub struct CalcomSwitches {
     pub cached_kills: bool,
     /// The secret of the platform client.
     pub platform_client_secret: String,
+    /// Whether webhooks are refused with 403, as a plan or a role may have it.
+    pub no_webhooks: bool,
+    /// Whether it is an older server: it knows fewer triggers, and can neither filter nor sort bookings
+    /// by change.
+    pub old_server: bool,
+    /// Milliseconds between telling a cancellation and writing it down.
+    pub cancel_lag_ms: u64,
 }
 
 /// Switches that only the emulated Calendly heeds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct CalendlySwitches {
     /// Whether a refresh revokes the access token that was issued with the spent refresh token.
     pub old_access_dies: bool,
@@ -78,6 +91,24 @@ pub struct CalendlySwitches {
     pub spent_status: u16,
     /// The app-wide webhook signing key, used for subscriptions without one of their own.
     pub app_signing_key: Option<String>,
+    /// Whether nobody has a paid plan, hence no webhooks.
+    pub free_plan: bool,
+    /// What makes two webhook subscriptions the same, so that the second is refused.
+    pub same_webhook: SameWebhook,
+    /// Whether `event_type.*` cannot be subscribed to, as one of two documents has it.
+    pub no_event_types: bool,
+}
+
+/// What makes two webhook subscriptions at Calendly the same, which is not documented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SameWebhook {
+    /// The address, the scope and whose it is.
+    Owner,
+    /// The address alone.
+    Url,
+    /// Nothing: there may be any number.
+    Never,
 }
 
 /// What the provider's staff think of an OAuth client.
@@ -251,6 +282,8 @@ impl Default for Switches {
             client_secret: "sandbox-client-secret".to_owned(),
             client_status: ClientStatus::Approved,
             consent_as: None,
+            consent_scope: None,
+            consent_denied: false,
             token_faults: Vec::new(),
             api_faults: Vec::new(),
             webhook_compression: 1,
@@ -324,6 +357,9 @@ impl Default for CalcomSwitches {
             floor_times: true,
             cached_kills: false,
             platform_client_secret: "sandbox-platform-secret".to_owned(),
+            no_webhooks: false,
+            old_server: false,
+            cancel_lag_ms: 0,
         }
     }
 }
@@ -337,6 +373,9 @@ impl Default for CalendlySwitches {
             legacy_app: false,
             spent_status: 400,
             app_signing_key: None,
+            free_plan: false,
+            same_webhook: SameWebhook::Owner,
+            no_event_types: false,
         }
     }
 }

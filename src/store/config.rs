@@ -34,6 +34,19 @@ pub enum Backend {
     },
 }
 
+/// How the way to a store is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It does not leave this machine.
+    Local,
+    /// It is, and who is at its end is verified.
+    Verified,
+    /// It is, and who is at its end is not verified.
+    Unverified,
+    /// It is not, or only if the server likes.
+    Open,
+}
+
 // === impl Backend ===
 
 impl fmt::Display for Backend {
@@ -41,13 +54,44 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "{}", path.display()),
-            Self::Postgres { address } => write!(f, "{address:?}"),
+            Self::Postgres { address } => write!(f, "PostgreSQL at {}", address.place()),
             Self::Redis { address } => write!(f, "Redis at {}", address.shown()),
         }
     }
 }
 
 impl Backend {
+    /// Takes over user and password of `other`, for connections made from now on; whether they are
+    /// new. `None` if it is another store, which only a restart can move to.
+    pub fn adopt(&self, other: &Self) -> Option<bool> {
+        match (self, other) {
+            (Self::Sqlite { path }, Self::Sqlite { path: other }) => {
+                (path == other).then_some(false)
+            }
+            (Self::Postgres { address }, Self::Postgres { address: other }) => address.adopt(other),
+            (Self::Redis { address }, Self::Redis { address: other }) => address.adopt(other),
+            _ => None,
+        }
+    }
+
+    /// Whether its address has a password.
+    pub fn has_password(&self) -> bool {
+        match self {
+            Self::Sqlite { .. } => false,
+            Self::Postgres { address } => address.has_password(),
+            Self::Redis { address } => address.has_password(),
+        }
+    }
+
+    /// How the way to it is protected.
+    pub fn way(&self) -> Way {
+        match self {
+            Self::Sqlite { .. } => Way::Local,
+            Self::Postgres { address } => address.way(),
+            Self::Redis { address } => address.way(),
+        }
+    }
+
     /// Whether a key file may be made where no key is configured: only beside a file.
     pub const fn may_keep_its_key(&self) -> bool {
         matches!(self, Self::Sqlite { .. })

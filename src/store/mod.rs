@@ -26,9 +26,13 @@ use crate::base::{
 };
 
 mod accounts;
+mod archive;
 mod config;
 mod deliveries;
+mod duty;
 mod expiring;
+mod inspect;
+mod job_states;
 mod jobs;
 mod meetings;
 pub mod postgres;
@@ -38,12 +42,16 @@ pub mod seal;
 pub mod sqlite;
 
 pub use accounts::Accounts;
-pub use config::{Backend, Config};
+pub use archive::{Archive, Attempt, Found, Record, Restored};
+pub use config::{Backend, Config, Way};
 pub use deliveries::{
     Accepted, Claimed, Deliveries, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, NewEvent,
     Settled, Tally,
 };
+pub use duty::{Duty, DutyKind, Post, Turn};
 pub use expiring::{Digest, Expiring, Purpose};
+pub use inspect::{Concern, Finding, Inspect, Survey};
+pub use job_states::JobStates;
 pub use jobs::{Existing, Job, JobKind, Jobs};
 pub use meetings::{MeetingCursor, MeetingFilter, Meetings, StoredMeeting, Upserted};
 pub use record::{
@@ -127,8 +135,15 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         since: Timestamp,
     ) -> Result<Fenced, Error>;
 
-    /// Active connections with a refresh token whose grant is older than `due` asks, oldest first, without a scan of the
-    /// others.
+    /// Takes `duty` for `ttl` from now, by the store's clock, if nobody else has it. Who has it gets it
+    /// again. See [`duty`].
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error>;
+
+    /// Gives a duty back; `false`, and no change, if `owner` does not have it.
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error>;
+
+    /// Active connections with a refresh token whose grant is older than `due` asks, or nearer to its
+    /// end, those first that are by the most; without a scan of the others.
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error>;
 
     /// What changed after `cursor`, by whatever process; waits up to `wait` if nothing did. Without a
@@ -138,9 +153,17 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// How many connections there are, by provider and status.
     async fn census(&self) -> Result<Vec<Census>, Error>;
 
-    /// Whether the store can be written to.
+    /// Whether the store can be written to. Writes. Whoever serves from it asks every
+    /// [`CHECKED_EVERY`], which others can tell by its pulse ([`Archive::pulse`]).
     async fn check(&self) -> Result<(), Error>;
+
+    /// Whether the store seems to be well, by whatever costs it least: each of thousands of sidecars
+    /// asks this every few seconds. What only a write would show may show in [`Self::check`] alone.
+    async fn ping(&self) -> Result<(), Error>;
 }
+
+/// How often, at least, whoever serves from a store checks it ([`Store::check`]).
+pub const CHECKED_EVERY: Duration = Duration::from_secs(12);
 
 /// Shared handle to whichever store the process runs on.
 pub type SharedStore = Arc<dyn Store>;
@@ -316,6 +339,12 @@ pub enum Error {
         found: u32,
         /// The newest that is known here.
         known: u32,
+    },
+    /// There is none yet, or one of an older version, and it was not to be made or changed.
+    #[error("the store is not ready: {what}")]
+    NotReady {
+        /// What there is and what to do, in one sentence.
+        what: String,
     },
     /// A row contradicts itself.
     #[error("the stored row of {row} is inconsistent: {what}")]

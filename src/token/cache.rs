@@ -3,7 +3,7 @@
 //! An entry with a flight is never evicted; any other may be, as the store has it too. (Tokens that
 //! the store refused are kept by the spool, not here.)
 
-use std::sync::Arc;
+use std::{hash::Hash, sync::Arc};
 
 use quick_cache::{Equivalent, Lifecycle as Eviction, UnitWeighter, sync::Cache as Bounded};
 
@@ -15,8 +15,14 @@ type Hasher = quick_cache::DefaultHashBuilder;
 /// Entries by connection.
 #[derive(Debug)]
 pub(super) struct Cache {
-    entries: Bounded<ConnectionKey, Arc<Entry>, UnitWeighter, Hasher, KeepFlights>,
+    entries: Bounded<Known, Arc<Entry>, UnitWeighter, Hasher, KeepFlights>,
+    /// The names that entries share, instead of one each.
+    names: Vec<ProviderName>,
 }
+
+/// An entry as the key to itself: hashes and compares as its [`ConnectionKey`] does.
+#[derive(Clone, Debug)]
+struct Known(Arc<Entry>);
 
 /// A key that borrows its parts; hashes as [`ConnectionKey`] does.
 #[derive(Hash)]
@@ -36,18 +42,17 @@ const EXPECTED: usize = 2048;
 // === impl Cache ===
 
 impl Cache {
-    /// Holds up to `capacity` connections.
-    pub(super) fn new(capacity: usize) -> Self {
+    /// Holds up to `capacity` connections, most of them of the providers called `names`.
+    pub(super) fn new(capacity: usize, names: Vec<ProviderName>) -> Self {
         let expected = capacity.min(EXPECTED);
-        Self {
-            entries: Bounded::with(
-                expected,
-                capacity as u64,
-                UnitWeighter,
-                Hasher::default(),
-                KeepFlights,
-            ),
-        }
+        let entries = Bounded::with(
+            expected,
+            capacity as u64,
+            UnitWeighter,
+            Hasher::default(),
+            KeepFlights,
+        );
+        Self { entries, names }
     }
 
     /// The entry of a connection, if memory knows it.
@@ -60,12 +65,18 @@ impl Cache {
 
     /// The entry of a connection, made if need be.
     pub(super) fn entry(&self, key: &ConnectionKey) -> Arc<Entry> {
-        if let Some(entry) = self.entries.get(key) {
+        if let Some(entry) = self.find(&key.provider, key.user.as_str()) {
             return entry;
         }
-        let made = self.entries.get_or_insert_with(key, || {
-            Ok::<_, std::convert::Infallible>(Arc::new(Entry::new(key.clone())))
-        });
+        let shared = self.names.iter().find(|name| **name == key.provider);
+        let entry = Arc::new(Entry::new(ConnectionKey {
+            provider: shared.unwrap_or(&key.provider).clone(),
+            user: key.user.clone(),
+        }));
+        let known = Known(Arc::clone(&entry));
+        let made = self
+            .entries
+            .get_or_insert_with(&known, || Ok::<_, std::convert::Infallible>(entry));
         match made {
             Ok(entry) => entry,
             Err(never) => match never {},
@@ -83,20 +94,37 @@ impl Cache {
     }
 }
 
+// === impl Known ===
+
+impl Hash for Known {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.key.hash(state);
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for Known {}
+
 // === impl KeyRef ===
 
-impl Equivalent<ConnectionKey> for KeyRef<'_> {
-    fn equivalent(&self, key: &ConnectionKey) -> bool {
+impl Equivalent<Known> for KeyRef<'_> {
+    fn equivalent(&self, known: &Known) -> bool {
+        let key = &known.0.key;
         self.user == key.user.as_str() && self.provider == key.provider.as_str()
     }
 }
 
 // === impl KeepFlights ===
 
-impl Eviction<ConnectionKey, Arc<Entry>> for KeepFlights {
+impl Eviction<Known, Arc<Entry>> for KeepFlights {
     type RequestState = ();
 
-    fn is_pinned(&self, _: &ConnectionKey, entry: &Arc<Entry>) -> bool {
+    fn is_pinned(&self, _: &Known, entry: &Arc<Entry>) -> bool {
         entry.in_flight()
     }
 }
@@ -115,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_found_by_borrowed_parts() {
-        let cache = Cache::new(10);
+        let cache = Cache::new(10, Vec::new());
         let made = cache.entry(&key("u1"));
         let found = cache.find(&key("u1").provider, "u1").unwrap();
         assert!(Arc::ptr_eq(&made, &found));
@@ -124,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_number_of_entries_is_bounded() {
-        let cache = Cache::new(100);
+        let cache = Cache::new(100, Vec::new());
         for n in 0..10_000 {
             cache.entry(&key(&format!("u{n}")));
         }

@@ -9,7 +9,8 @@ pub struct Config {
     pub buffer: Duration,
     /// With less than this left, a request waits for the renewal. Default 30 s; shorter than `buffer`.
     pub min_validity: Duration,
-    /// How long one token call may take. Default 10 s; shorter than `lease_ttl`.
+    /// How long one token call may take. Default 10 s. May be longer than `lease_ttl`: the lease is
+    /// prolonged while the provider thinks.
     pub timeout: Duration,
     /// How long a lease lives unless it is renewed. Default 30 s.
     pub lease_ttl: Duration,
@@ -22,6 +23,9 @@ pub struct Config {
     /// Grants that were not renewed for this long are renewed, lest they die of idleness. Default 7
     /// days.
     pub keep_alive: Duration,
+    /// How many connections memory knows at most; what it forgets is read from the store again.
+    /// Default 100,000.
+    pub remember: usize,
 }
 
 impl Default for Config {
@@ -35,6 +39,7 @@ impl Default for Config {
             cooldown_max: Duration::from_mins(5),
             force_interval: Duration::from_mins(1),
             keep_alive: Duration::from_hours(7 * 24),
+            remember: 100_000,
         }
     }
 }

@@ -1,33 +1,35 @@
 //! What all flights share, and the steps that are not part of one flight.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
 use super::{
-    Config, Error,
+    Bearer, Config, Error,
     cache::Cache,
-    entry::{Entry, Outcome, Ticket},
-    held::{Held, Need},
+    entry::{Entry, News, Outcome, Ticket},
+    held::Need,
     misconfigured::Misconfigured,
     observer::{self, Observer},
     renewal::Renewal,
     spool::{Spool, Spooled},
+    trouble::Troubles,
     vault::Vault,
 };
 use crate::{
     base::{
         clock::SharedClock,
-        ids::{ConnectionKey, OwnerId, ProviderName},
+        ids::{ConnectionKey, Generation, OwnerId, ProviderName},
         lifecycle::Lifecycle,
         random::SharedRandom,
         secret::Secret,
     },
-    provider::{CallError, SharedProvider},
+    provider::{Account, CallError, SharedProvider},
     store::{self, Committed, Connection, ReauthReason, SharedStore},
 };
 
@@ -43,6 +45,7 @@ pub(super) struct Engine {
     pub(super) cache: Cache,
     pub(super) spool: Spool,
     pub(super) misconfigured: Misconfigured,
+    pub(super) troubles: Troubles,
     pub(super) clock: SharedClock,
     pub(super) random: SharedRandom,
     pub(super) lifecycle: Lifecycle,
@@ -85,7 +88,10 @@ impl Engine {
                 Ticket::Joined(flight) => {
                     let same = flight.need == need;
                     match flight.outcome().await {
-                        Ok(held) if held.meets(need, Instant::now()) => return Ok(held),
+                        // It may have read the store before this caller came: see `Entry::news`.
+                        Ok(held) if held.meets(need, Instant::now()) && !entry.is_stale() => {
+                            return Ok(held);
+                        }
                         Err(error) if same => return or_whatever_lives(Err(error), &entry, need),
                         // It flew for somebody else's need: ask again for one's own.
                         _ => {}
@@ -134,6 +140,7 @@ impl Engine {
                 need,
                 owner,
                 leased: Mutex::new(Instant::now()),
+                asked_after: Mutex::new(entry.news()),
             };
             let outcome = renewal.run().await;
             drop(landing);
@@ -144,8 +151,13 @@ impl Engine {
     }
 
     /// Takes the tokens of `connection`, or those that wait for it in the spool, into memory if they
-    /// are newer than what memory has.
-    pub(super) fn adopt(&self, entry: &Entry, connection: &Connection) -> Result<(), Error> {
+    /// are newer than what memory has. `news` was taken before the store was asked for `connection`.
+    pub(super) fn adopt(
+        &self,
+        entry: &Entry,
+        connection: &Connection,
+        news: News,
+    ) -> Result<(), Error> {
         let spooled = self.spool.get(&connection.key).filter(|spooled| {
             let fence = spooled.fence();
             fence.id == connection.id && fence.generation == connection.generation
@@ -155,14 +167,14 @@ impl Engine {
             None => (connection.tokens.as_ref(), connection.generation),
         };
         let Some(tokens) = tokens else {
-            entry.clear();
+            entry.clear(news);
             return Ok(());
         };
         if entry
             .held()
             .is_some_and(|held| !held.is_older_than(connection.id, generation))
         {
-            entry.confirm();
+            entry.confirm(news);
             return Ok(());
         }
         let held = self
@@ -170,7 +182,7 @@ impl Engine {
             .open_access(&connection.key, tokens)
             .and_then(|access| {
                 let now = self.clock.now();
-                Held::new(
+                Bearer::new(
                     &self.config,
                     connection.id,
                     generation,
@@ -190,12 +202,20 @@ impl Engine {
                     source: Arc::new(error),
                 }
             })?;
-        entry.hold(Arc::new(held));
+        let is_renewed = entry
+            .held()
+            .is_some_and(|old| old.connection() == connection.id);
+        entry.hold(Arc::new(held), news);
+        if is_renewed {
+            // By a sibling, for all that is known here: it got an answer.
+            self.is_well(&connection.key.provider);
+        }
         Ok(())
     }
 
     /// Offers a spooled renewal to the store. The connection as the store has it now, or `None` if it
-    /// is gone; the spool is rid of it in either case.
+    /// is gone; the spool is rid of it in either case. Tokens of a connection that was removed, or made
+    /// anew since, are revoked before the spool forgets them.
     pub(super) async fn unspool(
         &self,
         spooled: &Arc<Spooled>,
@@ -205,6 +225,9 @@ impl Engine {
             Committed::Stored(connection) | Committed::Superseded(connection) => Some(*connection),
             Committed::Gone => None,
         };
+        if connection.as_ref().is_none_or(|now| now.id != fence.id) {
+            self.forget(spooled).await;
+        }
         if let Err(error) = self.spool.settle(spooled).await {
             tracing::warn!(
                 provider = %fence.key.provider,
@@ -218,14 +241,14 @@ impl Engine {
             provider = %fence.key.provider,
             user = %fence.key.user,
             generation = %spooled.generation(),
-            "a spooled renewal was taken by the store",
+            "the store has answered for a spooled renewal",
         );
         Ok(connection)
     }
 
     /// The connection of a spooled renewal was removed: its tokens are revoked, as nobody will use
     /// them.
-    pub(super) async fn forget(&self, spooled: &Spooled) {
+    async fn forget(&self, spooled: &Spooled) {
         let fence = spooled.fence();
         let tokens = &spooled.renewed.tokens;
         let token = match self.vault.open_refresh(&fence.key, tokens) {
@@ -302,6 +325,48 @@ impl Engine {
                 generation = %from, duration_ms = millis,
                 error = error as &dyn std::error::Error, "renewal",
             ),
+        }
+    }
+
+    /// Tells of an access token that may come to be shown to this process by a browser.
+    pub(super) fn tell_issued(
+        &self,
+        key: &ConnectionKey,
+        account: &Account,
+        generation: Generation,
+        access: &Secret<String>,
+    ) {
+        if let Some(managed_user_id) = account.managed_user_id {
+            let digest = store::Digest(Sha256::digest(access.danger_expose()).into());
+            self.observer.issued(&observer::Issued {
+                key,
+                managed_user_id,
+                generation,
+                digest,
+            });
+        }
+    }
+
+    /// A call for `key` failed without saying anything of its grant. If that is the provider's trouble
+    /// and not the connection's: the longest cooldown that it justifies.
+    pub(super) fn is_in_trouble(&self, key: &ConnectionKey, error: &CallError) -> Option<Duration> {
+        let verdict = self
+            .troubles
+            .failed(&self.config, key, error, &*self.random);
+        if verdict.is_new {
+            tracing::warn!(
+                provider = %key.provider,
+                error = error as &dyn std::error::Error,
+                "the provider's token endpoint does not work: it is tried now and then",
+            );
+        }
+        verdict.longest
+    }
+
+    /// The provider gave a clear answer.
+    pub(super) fn is_well(&self, provider: &ProviderName) {
+        if self.troubles.end(provider) {
+            tracing::info!(%provider, "the provider's token endpoint works again");
         }
     }
 

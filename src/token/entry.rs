@@ -4,32 +4,38 @@
 //! 2. At most one flight per entry; whoever else needs a token waits for it. The flight is a task of
 //!    its own, so that waiters come and go as they like.
 //! 3. The lock is held for a few instructions, never across an await.
+//! 4. News may overtake an answer of the store: what was read before the latest news is kept for those
+//!    who asked before it, and is stale for everyone else. Whoever asks the store takes
+//!    [`Entry::news`] first and hands it in with the answer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use futures_util::{FutureExt, future::Shared};
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{
-    Bearer, Error,
-    held::{Held, Need},
-    refusals::Refusals,
-};
+use super::{Bearer, Error, held::Need, refusals::Refusals};
 use crate::base::ids::ConnectionKey;
 
 /// One connection in memory.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: ConnectionKey,
-    held: ArcSwapOption<Held>,
-    /// What the store holds may differ from what is held here.
-    stale: AtomicBool,
-    state: Mutex<State>,
+    held: ArcSwapOption<Bearer>,
+    state: Mutex<Known>,
+}
+
+/// How often an entry had been told that the store has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News(u32);
+
+/// What is behind the lock.
+#[derive(Debug, Default)]
+struct Known {
+    news: News,
+    /// Only while there is something to say: most connections are at rest.
+    state: Option<Box<State>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +57,7 @@ pub(super) struct Flight {
 }
 
 /// How a flight ended.
-pub(super) type Outcome = Result<Arc<Held>, Error>;
+pub(super) type Outcome = Result<Arc<Bearer>, Error>;
 
 /// A caller's part in a flight.
 pub(super) enum Ticket {
@@ -68,13 +74,12 @@ impl Entry {
         Self {
             key,
             held: ArcSwapOption::empty(),
-            stale: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
 
     /// The token in memory, whatever its age.
-    pub(super) fn held(&self) -> Option<Arc<Held>> {
+    pub(super) fn held(&self) -> Option<Arc<Bearer>> {
         self.held.load_full()
     }
 
@@ -82,75 +87,103 @@ impl Entry {
     pub(super) fn usable(&self, now: Instant) -> Option<(Arc<Bearer>, bool)> {
         let held = self.held.load();
         let held = held.as_ref()?;
-        let usable = held.meets(Need::Usable, now) && !self.stale.load(Ordering::Acquire);
-        usable.then(|| (Arc::clone(&held.bearer), held.is_due(now)))
+        let usable = held.meets(Need::Usable, now) && !held.is_stale();
+        usable.then(|| (Arc::clone(held), held.is_due(now)))
     }
 
     /// The token in memory if it is what the caller needs and the store is not known to differ.
-    pub(super) fn meeting(&self, need: Need, now: Instant) -> Option<Arc<Held>> {
+    pub(super) fn meeting(&self, need: Need, now: Instant) -> Option<Arc<Bearer>> {
         let held = self.held()?;
-        (held.meets(need, now) && !self.is_stale()).then_some(held)
+        (held.meets(need, now) && !held.is_stale()).then_some(held)
     }
 
-    /// Takes a token that the store (or a commit) has just shown to be the present one.
-    pub(super) fn hold(&self, held: Arc<Held>) {
-        self.state.lock().blocked = None;
-        self.held.store(Some(held));
-        self.confirm();
+    /// What it has been told so far; to be taken before the store is asked.
+    pub(super) fn news(&self) -> News {
+        self.state.lock().news
     }
 
-    /// The store has no token newer than the one held.
-    pub(super) fn confirm(&self) {
-        self.stale.store(false, Ordering::Release);
+    /// The store has changed: answers that are on their way may be older than that, and a failure that
+    /// stood may no longer stand. Memory is used until the store has been read.
+    pub(super) fn tell(&self) {
+        let mut known = self.state.lock();
+        known.news = News(known.news.0.wrapping_add(1));
+        known.unblock();
     }
 
-    /// Forgets the token: the connection is gone.
-    pub(super) fn clear(&self) {
-        self.state.lock().blocked = None;
-        self.held.store(None);
-        self.confirm();
-    }
-
-    /// The store may hold something else than memory does.
+    /// The store has changed, and is to be read before memory is used again.
     pub(super) fn mark_stale(&self) {
-        self.stale.store(true, Ordering::Release);
-        let mut state = self.state.lock();
-        state.blocked = None;
-        state.quiet_until = None;
+        self.tell();
+        self.set_stale(true);
+    }
+
+    /// Takes a token that the store (or a commit) has shown to be the present one, asked after `news`.
+    pub(super) fn hold(&self, held: Arc<Bearer>, news: News) {
+        let mut known = self.state.lock();
+        known.unblock();
+        // Told of before it can be seen, lest somebody who asks now takes it for the present one.
+        held.set_stale(known.news != news);
+        self.held.store(Some(held));
+    }
+
+    /// The store, asked after `news`, has no token newer than the one held.
+    pub(super) fn confirm(&self, news: News) {
+        if self.state.lock().news == news {
+            self.trust();
+        }
+    }
+
+    /// Forgets the token: the connection is gone, said the store, asked after `news`.
+    pub(super) fn clear(&self, news: News) {
+        let mut known = self.state.lock();
+        known.unblock();
+        if known.news == news {
+            self.held.store(None);
+        } else {
+            self.set_stale(true);
+        }
+    }
+
+    /// Memory is used as it is, for want of anything better.
+    pub(super) fn trust(&self) {
+        self.set_stale(false);
     }
 
     pub(super) fn is_stale(&self) -> bool {
-        self.stale.load(Ordering::Acquire)
+        self.held
+            .load()
+            .as_ref()
+            .is_some_and(|held| held.is_stale())
     }
 
-    /// The store has changed: a failure that stood may no longer stand.
-    pub(super) fn unblock(&self) {
-        let mut state = self.state.lock();
-        state.blocked = None;
-        state.quiet_until = None;
+    fn set_stale(&self, stale: bool) {
+        if let Some(held) = &*self.held.load() {
+            held.set_stale(stale);
+        }
     }
 
-    /// Until `until`, `error` is the answer to whoever would need a renewal.
-    pub(super) fn block(&self, until: Instant, error: Error) {
-        self.state.lock().blocked = Some((until, error));
+    /// Until `until`, `error` is the answer to whoever would need a renewal, unless the store has
+    /// changed after `news`, which `error` follows from.
+    pub(super) fn block(&self, until: Instant, error: Error, news: News) {
+        let mut known = self.state.lock();
+        if known.news == news {
+            known.state.get_or_insert_default().blocked = Some((until, error));
+        }
     }
 
     /// The failure that stands, if one does.
     pub(super) fn blocked(&self, now: Instant) -> Option<Error> {
-        let mut state = self.state.lock();
-        match &state.blocked {
-            Some((until, error)) if now < *until => Some(error.clone()),
-            Some(_) => {
-                state.blocked = None;
-                None
-            }
-            None => None,
-        }
+        self.change(|state| {
+            let stands = |blocked: &(Instant, Error)| now < blocked.0;
+            state.blocked = state.blocked.take().filter(stands);
+            state.blocked.as_ref().map(|(_, error)| error.clone())
+        })
+        .flatten()
     }
 
     /// Whether a background renewal may start now; if so, the next not before `next`.
     pub(super) fn may_renew_quietly(&self, now: Instant, next: Instant) -> bool {
-        let mut state = self.state.lock();
+        let mut known = self.state.lock();
+        let state = known.state.get_or_insert_default();
         if state.flight.is_some() || state.quiet_until.is_some_and(|until| now < until) {
             return false;
         }
@@ -160,12 +193,14 @@ impl Entry {
 
     /// Whether one more renewal on a refused token is within its allowance.
     pub(super) fn admit_refusal(&self, now: Instant) -> bool {
-        self.state.lock().refusals.admit(now)
+        let mut known = self.state.lock();
+        known.state.get_or_insert_default().refusals.admit(now)
     }
 
     /// Joins the flight under way, or begins one for `need`.
     pub(super) fn board(&self, need: Need) -> Ticket {
-        let mut state = self.state.lock();
+        let mut known = self.state.lock();
+        let state = known.state.get_or_insert_default();
         if let Some(flight) = &state.flight {
             return Ticket::Joined(flight.clone());
         }
@@ -178,12 +213,47 @@ impl Entry {
 
     /// The flight is over: whoever comes now begins another.
     pub(super) fn land(&self) {
-        self.state.lock().flight = None;
+        self.change(|state| state.flight = None);
     }
 
     /// Whether a flight is under way.
     pub(super) fn in_flight(&self) -> bool {
-        self.state.lock().flight.is_some()
+        let known = self.state.lock();
+        let state = known.state.as_ref();
+        state.is_some_and(|state| state.flight.is_some())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> Option<T> {
+        self.state.lock().change(change)
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Changes the state if there is one, and lets it go when it says nothing any more.
+    fn change<T>(&mut self, change: impl FnOnce(&mut State) -> T) -> Option<T> {
+        let changed = self.state.as_mut().map(|state| change(state));
+        if self.state.as_ref().is_some_and(|state| state.is_blank()) {
+            self.state = None;
+        }
+        changed
+    }
+
+    /// A failure that stood may no longer stand.
+    fn unblock(&mut self) {
+        self.change(|state| (state.blocked, state.quiet_until) = (None, None));
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn is_blank(&self) -> bool {
+        self.flight.is_none()
+            && self.blocked.is_none()
+            && self.quiet_until.is_none()
+            && self.refusals.are_none()
     }
 }
 
@@ -194,5 +264,44 @@ impl Flight {
     pub(super) async fn outcome(self) -> Outcome {
         // A sender that is gone was dropped before its end, which only a process on its way down does.
         self.outcome.await.unwrap_or(Err(Error::ShuttingDown))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::{ProviderName, UserId};
+
+    fn entry() -> Entry {
+        Entry::new(ConnectionKey {
+            provider: ProviderName::parse("calcom").unwrap(),
+            user: UserId::parse("u1").unwrap(),
+        })
+    }
+
+    #[test]
+    fn what_every_connection_costs_is_no_more_than_it_was() {
+        // With their counts, these fill the pieces of 96 and of 128 bytes that glibc hands out.
+        assert!(size_of::<Entry>() <= 64, "{}", size_of::<Entry>());
+        assert!(size_of::<Bearer>() <= 104, "{}", size_of::<Bearer>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_at_rest_keeps_no_more_than_its_token() {
+        let (entry, now) = (entry(), Instant::now());
+        assert!(entry.may_renew_quietly(now, now + std::time::Duration::from_secs(5)));
+        let Ticket::Started(..) = entry.board(Need::Fresh) else {
+            panic!("nobody else flies");
+        };
+        entry.hold(Bearer::for_tests("t", 1), entry.news());
+        assert!(
+            entry.state.lock().state.is_some(),
+            "the flight is under way"
+        );
+        entry.land();
+        assert!(entry.state.lock().state.is_none());
+        entry.block(now, Error::ShuttingDown, entry.news());
+        assert!(entry.blocked(now).is_none());
+        assert!(entry.state.lock().state.is_none(), "its time was over");
     }
 }

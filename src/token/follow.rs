@@ -5,8 +5,8 @@
 //!    everything is looked at again.
 //! 2. [`reread`]: a change that could not be read when it was told is read as soon as the store
 //!    answers. Memory is used until then.
-//! 3. [`unspool`]: renewals that the store refused are offered again, less and less often, until it
-//!    answers.
+//! 3. [`unspool`]: renewals that the store refused are offered again every few seconds, until it
+//!    answers. Siblings find the old tokens spent meanwhile.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,6 +24,12 @@ const RETRY: Backoff = Backoff {
     max: Duration::from_secs(15),
 };
 
+/// Between two offers of the spool: a try costs little, and what is stored late is missed by siblings.
+const OFFER: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(3),
+};
+
 /// Follows the store's changes for ever.
 pub(super) async fn changes(engine: Arc<Engine>) {
     let mut cursor = None;
@@ -39,6 +45,7 @@ pub(super) async fn changes(engine: Arc<Engine>) {
                             .iter()
                             .filter_map(|key| engine.cache.find(&key.provider, key.user.as_str()))
                         {
+                            entry.tell();
                             if !look_again(&engine, &entry).await {
                                 entry.mark_stale();
                             }
@@ -69,13 +76,13 @@ pub(super) async fn changes(engine: Arc<Engine>) {
 
 /// Brings an entry up to date, so that no request has to wait for it; `false` if the store fails.
 async fn look_again(engine: &Engine, entry: &Arc<Entry>) -> bool {
+    let news = entry.news();
     match engine.store.load(&entry.key).await {
         Ok(Some(connection)) => {
             // A failure was logged, and the next request that needs the token meets it again.
-            let _unreadable = engine.adopt(entry, &connection);
-            entry.unblock();
+            let _unreadable = engine.adopt(entry, &connection, news);
         }
-        Ok(None) => entry.clear(),
+        Ok(None) => entry.clear(news),
         Err(_) => {
             engine.read_later(entry);
             return false;
@@ -111,18 +118,20 @@ pub(super) async fn unspool(engine: Arc<Engine>) {
         }
         let mut refused = false;
         for spooled in waiting {
+            // Before the store is asked, so that news that overtakes its answer is heard.
+            let entry = engine.cache.entry(&spooled.fence().key);
+            let news = entry.news();
             match engine.unspool(&spooled).await {
                 Ok(Some(connection)) => {
-                    let entry = engine.cache.entry(&connection.key);
-                    let _unreadable = engine.adopt(&entry, &connection);
+                    let _unreadable = engine.adopt(&entry, &connection, news);
                 }
-                Ok(None) => engine.forget(&spooled).await,
+                Ok(None) => entry.clear(news),
                 Err(_) => refused = true,
             }
         }
         if refused {
             failures += 1;
-            sleep(RETRY.after(failures, &*engine.random)).await;
+            sleep(OFFER.after(failures, &*engine.random)).await;
         } else {
             failures = 0;
         }

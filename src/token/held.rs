@@ -1,6 +1,11 @@
 //! A token in memory: prepared for the wire, with its deadlines on the clock that does not jump.
+//!
+//! There are as many as connections that memory knows, so it is one piece of memory, and a small one.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -38,22 +43,9 @@ pub(super) enum Reason {
     KeepAlive,
 }
 
-/// The token of one generation of one connection.
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub(super) id: ConnectionId,
-    pub(super) bearer: Arc<Bearer>,
-    /// From here on it is due.
-    due: Instant,
-    /// From here on it is short.
-    short: Instant,
-    /// From here on it is dead.
-    dead: Instant,
-}
+// === impl Bearer ===
 
-// === impl Held ===
-
-impl Held {
+impl Bearer {
     /// Prepares the opened `access` token of `tokens`. Fails if no header can carry the token.
     pub(super) fn new(
         config: &Config,
@@ -63,30 +55,33 @@ impl Held {
         access: &Secret<String>,
         now: Timestamp,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
-        let bearer = Bearer {
-            authorization: access.to_bearer_header()?,
-            generation,
-            expires_at: tokens.access_expires_at,
-        };
         let lifetime = tokens.access_expires_at.saturating_since(tokens.renewed_at);
         let thresholds = Thresholds::of(config, lifetime);
         let left = tokens.access_expires_at.saturating_since(now);
-        let at = Instant::now();
-        let before_end = |margin: Duration| at + left.saturating_sub(margin).min(FAR);
+        let before_end = |margin: Duration| left.saturating_sub(margin).min(FAR);
+        let due = before_end(thresholds.buffer);
         Ok(Self {
+            authorization: access.to_bearer_header()?,
+            generation,
+            expires_at: tokens.access_expires_at,
             id,
-            bearer: Arc::new(bearer),
-            due: before_end(thresholds.buffer),
-            short: before_end(thresholds.min_validity),
-            dead: before_end(Duration::ZERO),
+            due: Instant::now() + due,
+            short_after: millis(before_end(thresholds.min_validity).saturating_sub(due)),
+            dead_after: millis(before_end(Duration::ZERO).saturating_sub(due)),
+            stale: AtomicBool::new(false),
         })
+    }
+
+    /// Which connection it is of.
+    pub(super) const fn connection(&self) -> ConnectionId {
+        self.id
     }
 
     /// Whether this is what the caller needs.
     pub(super) fn meets(&self, need: Need, now: Instant) -> bool {
         match need {
-            Need::Usable => now < self.short,
-            Need::Fresh => now < self.due,
+            Need::Usable => self.is_within(self.short_after, now),
+            Need::Fresh => !self.is_due(now),
             // Memory never goes back within one connection, so a lower generation is the token of a
             // successor that was connected after the old one was removed.
             Need::NewerThan(generation, _) => self.generation() != generation,
@@ -100,18 +95,33 @@ impl Held {
 
     /// Whether the provider would still take it, as far as its times tell.
     pub(super) fn is_alive(&self, now: Instant) -> bool {
-        now < self.dead
-    }
-
-    /// Which writing of tokens it came from.
-    pub(super) fn generation(&self) -> Generation {
-        self.bearer.generation()
+        self.is_within(self.dead_after, now)
     }
 
     /// Whether tokens of `generation` of the connection `id` are newer than these.
     pub(super) fn is_older_than(&self, id: ConnectionId, generation: Generation) -> bool {
         self.id != id || self.generation() < generation
     }
+
+    /// Whether the store may hold something else.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_stale(&self, stale: bool) {
+        self.stale.store(stale, Ordering::Release);
+    }
+
+    /// Whether it became due less than `millis` ago, or not yet.
+    fn is_within(&self, millis: u32, now: Instant) -> bool {
+        // What most requests find comes first.
+        now < self.due || now < self.due + Duration::from_millis(millis.into())
+    }
+}
+
+/// Seven weeks at most: nobody renews so long ahead.
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Keeps sums of instants and durations representable; nothing is cached for longer.

@@ -4,21 +4,29 @@
 //! What a caller gets is a [`Bearer`], which knows its generation; what a caller with a refused token
 //! asks for is "newer than that generation".
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use http::HeaderValue;
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionKey, Generation, ProviderName},
+        ids::{ConnectionId, ConnectionKey, Generation, ProviderName},
         secret::Secret,
     },
     store,
 };
 
 mod cache;
+mod calling;
 mod config;
 mod disk;
 mod engine;
@@ -34,13 +42,16 @@ mod refusals;
 mod renewal;
 mod spool;
 mod tokens;
+mod trouble;
 mod vault;
 
 pub use crate::store::ReauthReason;
+pub use calling::{WithTokenError, with_token};
 pub use config::Config;
 pub use disk::{Directory, Disk, SharedDisk};
 pub use grant::{Grant, GrantTokens};
-pub use observer::{Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
+pub use observer::{Issued, Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
+pub use renewal::account_of;
 pub use tokens::{Health, Parts, Revocation, StartError, Tokens};
 
 /// A token that may be sent: prepared once per generation, shared by all requests that use it.
@@ -48,6 +59,15 @@ pub struct Bearer {
     authorization: HeaderValue,
     generation: Generation,
     expires_at: Timestamp,
+    id: ConnectionId,
+    /// From here on it is due, by the clock that does not jump.
+    due: Instant,
+    /// So many milliseconds later it is short…
+    short_after: u32,
+    /// …and so many later than `due` it is dead.
+    dead_after: u32,
+    /// The store may hold something else than this.
+    stale: AtomicBool,
 }
 
 /// Hands out tokens; what the proxy needs of this room.
@@ -187,6 +207,11 @@ impl Bearer {
             authorization: token.to_bearer_header().unwrap(),
             generation: Generation::new(generation),
             expires_at: Timestamp::from_millis(i64::MAX),
+            id: ConnectionId::random(&crate::base::random::OsRandom),
+            due: Instant::now() + Duration::from_hours(24),
+            short_after: 0,
+            dead_after: 0,
+            stale: AtomicBool::new(false),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use crate::{
     base::ids::{ConnectionKey, Generation, ProviderName},
     provider::CallError,
-    store::{ReauthReason, Redemption},
+    store::{Digest, ReauthReason, Redemption},
 };
 
 /// Hears of everything that an operator or an app may want to know. Calls must return at once.
@@ -18,6 +18,9 @@ pub trait Observer: Send + Sync + fmt::Debug + 'static {
 
     /// A connection was marked as needing its user; heard once per grant.
     fn needs_reauth(&self, key: &ConnectionKey, reason: ReauthReason);
+
+    /// A managed user has a new access token, which its app may hand to browsers.
+    fn issued(&self, _: &Issued<'_>) {}
 
     /// So many renewals wait in the spool.
     fn spooled(&self, waiting: usize);
@@ -54,6 +57,19 @@ pub struct Renewal<'a> {
     pub took: Duration,
 }
 
+/// An access token of a managed user that was stored, or spooled, just now.
+#[derive(Clone, Copy, Debug)]
+pub struct Issued<'a> {
+    /// Whose.
+    pub key: &'a ConnectionKey,
+    /// The provider's id of the managed user.
+    pub managed_user_id: i64,
+    /// Which writing of tokens it came with.
+    pub generation: Generation,
+    /// What it is recognised by.
+    pub digest: Digest,
+}
+
 /// What came of a call to a token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RenewalOutcome {
@@ -61,7 +77,7 @@ pub enum RenewalOutcome {
     Renewed,
     /// The provider refused the grant.
     GrantRefused,
-    /// The provider refused the client.
+    /// The provider refused the client, or the grant as another client's.
     ClientRefused,
     /// The provider wants fewer calls.
     RateLimited,
@@ -79,9 +95,9 @@ impl From<&CallError> for RenewalOutcome {
     fn from(error: &CallError) -> Self {
         match error {
             CallError::GrantRefused { .. } => Self::GrantRefused,
-            CallError::ClientRefused { .. } | CallError::NotConfigured { .. } => {
-                Self::ClientRefused
-            }
+            CallError::ClientRefused { .. }
+            | CallError::OtherClient { .. }
+            | CallError::NotConfigured { .. } => Self::ClientRefused,
             CallError::RateLimited { .. } => Self::RateLimited,
             CallError::NotSent { .. }
             | CallError::Ambiguous { .. }

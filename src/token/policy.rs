@@ -5,7 +5,9 @@
 //! 2. A token that lives shorter than the thresholds assume is due after half its life and short in
 //!    its last quarter; otherwise every request would renew it.
 //! 3. Failures grow a cooldown. What a provider asks for (`Retry-After`) is honoured within bounds:
-//!    a value of years must not disconnect anybody.
+//!    a value of years must not disconnect anybody, and a value of a second that is said again and
+//!    again does not keep the cooldown from growing. Nobody comes back before that, and not all at
+//!    the moment when the window opens.
 
 use std::time::Duration;
 
@@ -70,7 +72,9 @@ impl Failure {
                 Self::ClientRefused
             }
             CallError::Ambiguous { .. } => Self::Transient(Spent::Maybe),
-            CallError::NotSent { .. }
+            // One user's grant says nothing of the others', and may be good under another configuration.
+            CallError::OtherClient { .. }
+            | CallError::NotSent { .. }
             | CallError::RateLimited { .. }
             | CallError::Unexpected { .. } => Self::Transient(Spent::No),
         }
@@ -115,25 +119,40 @@ pub(super) fn force_wait(config: &Config, connection: &Connection, now: Timestam
     }
 }
 
-/// How long to leave the provider alone after one more failure of `connection`.
+/// How long to leave the provider alone after one more failure of `connection`. If that is the
+/// provider's trouble, no longer than `longest`, and it is not held against the connection.
 pub(super) fn cooldown(
     config: &Config,
     connection: &Connection,
     error: &CallError,
+    longest: Option<Duration>,
     random: &dyn Random,
     now: Timestamp,
 ) -> Cooldown {
-    let failures = connection
-        .cooldown
-        .map_or(0, |cooldown| cooldown.failures)
-        .saturating_add(1);
-    let own = backoff(config).after(failures, random);
-    let wait = match error {
-        CallError::RateLimited {
-            retry_after: Some(asked),
-            ..
-        } => (*asked).clamp(config.cooldown, config.cooldown_max),
-        _ => own,
+    let before = connection.cooldown.map_or(0, |cooldown| cooldown.failures);
+    let once_more = before.saturating_add(1);
+    let own = backoff(config).after(once_more, random);
+    let (failures, wait) = match (error, longest) {
+        (_, Some(longest)) if before > 0 => {
+            let growth = Backoff {
+                first: longest,
+                max: longest,
+            };
+            (before, growth.after(1, random))
+        }
+        (
+            CallError::RateLimited {
+                retry_after: Some(asked),
+                ..
+            },
+            _,
+        ) => {
+            let asked = (*asked)
+                .clamp(config.cooldown, config.cooldown_max)
+                .saturating_add(random.up_to(config.cooldown));
+            (once_more, asked.max(own).min(config.cooldown_max))
+        }
+        _ => (once_more, own),
     };
     Cooldown {
         until: now.saturating_add(wait),

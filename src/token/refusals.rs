@@ -21,6 +21,11 @@ pub(super) struct Refusals {
 // === impl Refusals ===
 
 impl Refusals {
+    /// Whether the allowance was never touched.
+    pub(super) const fn are_none(&self) -> bool {
+        self.since.is_none()
+    }
+
     /// Takes one from the allowance; `false` if there is none left.
     pub(super) fn admit(&mut self, now: Instant) -> bool {
         let since = *self.since.get_or_insert(now);

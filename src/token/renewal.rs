@@ -9,7 +9,8 @@
 //!    the provider thinks.
 //! 4. Commit, fenced by the generation that was read; if the store refuses, spool. Only then may
 //!    anybody use the new token.
-//! 5. A refusal is believed after one more look at the store: a sibling may just have rotated.
+//! 5. A refusal is believed after one more look at the store: a sibling may just have rotated. If an
+//!    earlier attempt had no clear answer, the store is looked at for a while.
 //!
 //! A flight runs in a task of its own. Nothing in it is cancelled by callers.
 
@@ -19,10 +20,10 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Error,
+    Bearer, Error,
     engine::Engine,
-    entry::{Entry, Outcome},
-    held::{Held, Need, Reason},
+    entry::{Entry, News, Outcome},
+    held::{Need, Reason},
     observer::{self, RenewalOutcome},
     policy::{self, Failure, Means},
     spool::Spooled,
@@ -45,6 +46,10 @@ const REMEMBER: Duration = Duration::from_secs(10);
 /// How long a store that failed is left alone for this connection.
 const STORE_REST: Duration = Duration::from_secs(1);
 
+/// Before a rotation is called lost, siblings have this part of a lease to store it: six of thirty
+/// seconds, twice what lies between two offers of a spool.
+const SIBLINGS_PART: u32 = 5;
+
 /// One flight of one connection.
 pub(super) struct Renewal<'a> {
     pub(super) engine: &'a Engine,
@@ -55,6 +60,8 @@ pub(super) struct Renewal<'a> {
     pub(super) owner: OwnerId,
     /// When the lease was last asked for, or asked to be prolonged, with success.
     pub(super) leased: Mutex<Instant>,
+    /// What had been told when the store was last asked for the connection.
+    pub(super) asked_after: Mutex<News>,
 }
 
 // === impl Renewal ===
@@ -103,7 +110,8 @@ impl Renewal<'_> {
     }
 
     /// Reads the store: a token that meets the need, or `None` if it takes a renewal.
-    async fn read(&self) -> Result<Option<Arc<Held>>, Error> {
+    async fn read(&self) -> Result<Option<Arc<Bearer>>, Error> {
+        self.listen();
         match self.engine.store.load(&self.entry.key).await {
             Ok(Some(connection)) => self.consider(&connection),
             Ok(None) => Err(self.gone()),
@@ -111,11 +119,24 @@ impl Renewal<'_> {
         }
     }
 
+    /// From here on, news may overtake what the store answers.
+    fn listen(&self) {
+        *self.asked_after.lock() = self.entry.news();
+    }
+
+    /// What had been told before the connection was read.
+    fn news(&self) -> News {
+        *self.asked_after.lock()
+    }
+
     /// Takes what `connection` has to offer: a token that meets the need, or `None` if it takes a
     /// renewal that may be tried.
-    fn consider(&self, connection: &Connection) -> Result<Option<Arc<Held>>, Error> {
-        self.engine.adopt(self.entry, connection)?;
-        if let Some(held) = self.entry.meeting(self.need, Instant::now()) {
+    fn consider(&self, connection: &Connection) -> Result<Option<Arc<Bearer>>, Error> {
+        self.engine.adopt(self.entry, connection, self.news())?;
+        // It may be stale already, by news that came since the store was asked. The caller came before
+        // that; whoever comes now asks anew.
+        let held = self.entry.held();
+        if let Some(held) = held.filter(|held| held.meets(self.need, Instant::now())) {
             return Ok(Some(held));
         }
         if let store::Status::NeedsReauth { reason, since } = connection.status {
@@ -124,15 +145,14 @@ impl Renewal<'_> {
                 reason,
                 since,
             };
-            self.entry.block(Instant::now() + REMEMBER, error.clone());
+            self.block(REMEMBER, &error);
             return Err(error);
         }
         match policy::cooling(&self.engine.config, connection, self.engine.clock.now()) {
             Duration::ZERO => Ok(None),
             left => {
                 let error = self.failed(left, "the provider is left alone after a failure");
-                self.entry
-                    .block(Instant::now() + left.min(REMEMBER), error.clone());
+                self.block(left.min(REMEMBER), &error);
                 Err(error)
             }
         }
@@ -162,6 +182,7 @@ impl Renewal<'_> {
 
     async fn acquire(&self) -> Result<Lease, Error> {
         let (ttl, asked) = (self.engine.config.lease_ttl, Instant::now());
+        self.listen();
         let lease = self
             .engine
             .store
@@ -194,23 +215,27 @@ impl Renewal<'_> {
         };
         match self.attempt(&connection, wanted).await? {
             Attempted::Done(held) => Ok(held),
-            Attempted::Refused if wanted == Redemption::Standard && self.can_force(&connection) => {
+            Attempted::Refused { .. }
+                if wanted == Redemption::Standard && self.can_force(&connection) =>
+            {
                 match self.attempt(&connection, Redemption::Force).await? {
                     Attempted::Done(held) => Ok(held),
-                    Attempted::Refused => {
+                    Attempted::Refused { .. } => {
                         self.give_up(&connection, ReauthReason::AccountGone).await
                     }
                 }
             }
-            Attempted::Refused => {
-                // An earlier attempt at this generation had no clear answer: it was very likely the
-                // one that the provider honoured.
-                let reason = match connection.intent {
-                    Some(_) => ReauthReason::LostRotation,
-                    None => ReauthReason::GrantRefused,
-                };
-                self.give_up(&connection, reason).await
+            // Another attempt at this generation had no clear answer: it was very likely the one that
+            // the provider honoured. Its tokens may still be on their way here.
+            Attempted::Refused { after_others: true } => {
+                match self.newer_soon(&connection).await? {
+                    Some(held) => Ok(held),
+                    None => self.give_up(&connection, ReauthReason::LostRotation).await,
+                }
             }
+            Attempted::Refused {
+                after_others: false,
+            } => self.give_up(&connection, ReauthReason::GrantRefused).await,
         }
     }
 
@@ -219,6 +244,7 @@ impl Renewal<'_> {
         let Some(spooled) = self.engine.spool.get(&self.entry.key) else {
             return Ok(read);
         };
+        self.listen();
         match self.engine.unspool(&spooled).await {
             Ok(Some(connection)) => Ok(connection),
             Ok(None) => Err(self.gone()),
@@ -232,6 +258,7 @@ impl Renewal<'_> {
         connection: &Connection,
         wanted: Redemption,
     ) -> Result<Attempted, Error> {
+        self.wait_for_turn(connection)?;
         let now = self.engine.clock.now();
         let can_force = self.can_force(connection);
         let redemption =
@@ -239,8 +266,7 @@ impl Renewal<'_> {
                 Means::Redeem(redemption) => redemption,
                 Means::ForcedTooRecently(wait) => {
                     let error = self.failed(wait, "its tokens were minted by force just now");
-                    self.entry
-                        .block(Instant::now() + wait.min(REMEMBER), error.clone());
+                    self.block(wait.min(REMEMBER), &error);
                     return Err(error);
                 }
                 Means::None => return self.cannot_renew(connection).await.map(Attempted::Done),
@@ -251,6 +277,13 @@ impl Renewal<'_> {
         let started = Instant::now();
         let answer = self.call(connection, redemption).await?;
         self.report(connection, redemption, &answer, started);
+        let is_clear = match &answer {
+            Ok(_) => true,
+            Err(error) => !matches!(Failure::of(error), Failure::Transient(_)),
+        };
+        if is_clear {
+            self.engine.is_well(self.provider.name());
+        }
         match answer {
             Ok(minted) => self
                 .keep(connection, redemption, minted)
@@ -260,8 +293,25 @@ impl Renewal<'_> {
         }
     }
 
+    /// While the provider is in trouble, connections that have failed try one after the other.
+    fn wait_for_turn(&self, connection: &Connection) -> Result<(), Error> {
+        let has_failed = |cooldown: &Cooldown| cooldown.failures > 0;
+        if !connection.cooldown.as_ref().is_some_and(has_failed) {
+            return Ok(());
+        }
+        let (engine, provider) = (self.engine, self.provider.name());
+        let turn = engine
+            .troubles
+            .take_turn(&engine.config, provider, &*engine.random);
+        turn.map_err(|left| {
+            let error = self.failed(left, "the provider's token endpoint does not work");
+            self.block(left.min(REMEMBER), &error);
+            error
+        })
+    }
+
     fn can_force(&self, connection: &Connection) -> bool {
-        self.provider.can_force(&account(connection))
+        self.provider.can_force(&account_of(connection))
     }
 
     /// Records the intent; `false` if the lease or the generation is no longer what it was.
@@ -310,7 +360,7 @@ impl Renewal<'_> {
         connection: &Connection,
         redemption: Redemption,
     ) -> Result<Result<Minted, CallError>, Error> {
-        let account = account(connection);
+        let account = account_of(connection);
         let refresh = match &connection.tokens {
             Some(tokens) => self.engine.vault.open_refresh(&connection.key, tokens),
             None => Ok(None),
@@ -353,7 +403,7 @@ impl Renewal<'_> {
         minted: Minted,
     ) -> Outcome {
         self.engine.misconfigured.clear(self.provider.name());
-        let default_lifetime = self.provider.default_lifetime(&account(connection));
+        let default_lifetime = self.provider.default_lifetime(&account_of(connection));
         let tokens = self
             .engine
             .vault
@@ -366,13 +416,21 @@ impl Renewal<'_> {
             organization: minted.account.organization.clone(),
         };
         let fence = Fence::of(connection);
+        let read_after = self.news();
+        self.listen();
         match self.engine.store.commit(&fence, renewed.clone()).await {
-            Ok(Committed::Stored(stored)) => self.adopted(&stored),
+            Ok(Committed::Stored(stored)) => {
+                self.tell_issued(connection, &minted);
+                self.adopted(&stored, self.news())
+            }
             Ok(Committed::Superseded(newer)) => {
-                if newer.id != connection.id {
+                // Nobody will use what was minted for a connection that was made anew meanwhile, or
+                // for an account that the user has left.
+                let other = account_of(&newer).is_other_than(&account_of(connection));
+                if newer.id != connection.id || other {
                     self.revoke(&minted).await;
                 }
-                self.adopted(&newer)
+                self.adopted(&newer, self.news())
             }
             Ok(Committed::Gone) => {
                 self.revoke(&minted).await;
@@ -383,7 +441,8 @@ impl Renewal<'_> {
                 self.engine
                     .spool_renewal(Spooled::new(&fence, renewed))
                     .await;
-                self.adopted(connection)
+                self.tell_issued(connection, &minted);
+                self.adopted(connection, read_after)
             }
         }
     }
@@ -394,9 +453,20 @@ impl Renewal<'_> {
         self.engine.revoke(self.provider, token).await;
     }
 
+    /// Tells of a token that is kept as the generation after the one of `connection`.
+    fn tell_issued(&self, connection: &Connection, minted: &Minted) {
+        let generation = connection.generation.next();
+        self.engine.tell_issued(
+            &connection.key,
+            &account_of(connection),
+            generation,
+            &minted.access,
+        );
+    }
+
     /// The token in memory after the store, or the spool, has shown the newest.
-    fn adopted(&self, connection: &Connection) -> Outcome {
-        self.engine.adopt(self.entry, connection)?;
+    fn adopted(&self, connection: &Connection, news: News) -> Outcome {
+        self.engine.adopt(self.entry, connection, news)?;
         self.entry
             .held()
             .ok_or_else(|| self.failed(STORE_REST, "the renewed token could not be read back"))
@@ -405,10 +475,7 @@ impl Renewal<'_> {
     /// Decides what a failed call means.
     async fn judge(&self, connection: &Connection, error: &CallError) -> Result<Attempted, Error> {
         match Failure::of(error) {
-            Failure::GrantRefused => match self.newer_in_store(connection).await? {
-                Some(held) => Ok(Attempted::Done(held)),
-                None => Ok(Attempted::Refused),
-            },
+            Failure::GrantRefused => self.look_again(connection).await,
             Failure::ClientRefused => {
                 self.take_back(connection).await;
                 let provider = self.provider.name();
@@ -420,28 +487,53 @@ impl Renewal<'_> {
             }
             Failure::Transient(spent) => {
                 let now = self.engine.clock.now();
-                let random = &*self.engine.random;
-                let cooldown =
-                    policy::cooldown(&self.engine.config, connection, error, random, now);
+                let (config, random) = (&self.engine.config, &*self.engine.random);
+                let longest = self.engine.is_in_trouble(&self.entry.key, error);
+                let cooldown = policy::cooldown(config, connection, error, longest, random, now);
                 self.record_failure(connection, cooldown, spent).await;
                 let wait = cooldown.until.saturating_since(now);
                 let failed = self.failed(wait, &error.to_string());
-                self.entry.block(Instant::now() + wait, failed.clone());
+                self.block(wait, &failed);
                 Err(failed)
             }
         }
     }
 
-    /// A refusal may only mean that somebody else has just rotated: what the store has by now.
-    async fn newer_in_store(&self, refused: &Connection) -> Result<Option<Arc<Held>>, Error> {
+    /// A refusal may only mean that somebody else has just rotated, or has tried to: what the store has
+    /// by now. An attempt may have been made since the connection was read, by who had the lease after
+    /// us.
+    async fn look_again(&self, refused: &Connection) -> Result<Attempted, Error> {
+        self.listen();
         match self.engine.store.load(&self.entry.key).await {
             Ok(Some(now)) if now.id != refused.id || now.generation != refused.generation => {
-                self.adopted(&now).map(Some)
+                self.adopted(&now, self.news()).map(Attempted::Done)
             }
-            Ok(Some(_)) => Ok(None),
+            Ok(Some(now)) => Ok(Attempted::Refused {
+                after_others: now.intent.is_some_and(|intent| intent.attempts > 1),
+            }),
             Ok(None) => Err(self.gone()),
             Err(error) => Err(self.store_failed(error)),
         }
+    }
+
+    /// What the store has before long: whoever redeemed the token may have its successor in a spool,
+    /// which is offered every few seconds.
+    async fn newer_soon(&self, refused: &Connection) -> Result<Option<Arc<Bearer>>, Error> {
+        let patience = Instant::now() + self.engine.config.lease_ttl / SIBLINGS_PART;
+        self.holding_the_lease(async {
+            loop {
+                let changed = self.engine.changed.notified();
+                if let Attempted::Done(held) = self.look_again(refused).await? {
+                    return Ok(Some(held));
+                }
+                let left = patience.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(None);
+                }
+                let _told = timeout(left.min(LOOK_EVERY), changed).await;
+            }
+        })
+        .await
     }
 
     /// No grant was judged: the attempt does not count.
@@ -473,7 +565,7 @@ impl Renewal<'_> {
             }),
             _ if alive => {
                 let error = self.failed(REMEMBER, "there is no refresh token");
-                self.entry.block(Instant::now() + REMEMBER, error.clone());
+                self.block(REMEMBER, &error);
                 Err(error)
             }
             _ => self.give_up(connection, ReauthReason::NoRefreshToken).await,
@@ -490,7 +582,7 @@ impl Renewal<'_> {
             .await;
         match marked {
             Ok(Fenced::Refused) => {
-                if let Some(held) = self.newer_in_store(connection).await? {
+                if let Attempted::Done(held) = self.look_again(connection).await? {
                     return Ok(held);
                 }
             }
@@ -503,7 +595,7 @@ impl Renewal<'_> {
             reason,
             since,
         };
-        self.entry.block(Instant::now() + REMEMBER, error.clone());
+        self.block(REMEMBER, &error);
         Err(error)
     }
 
@@ -527,8 +619,15 @@ impl Renewal<'_> {
         self.engine.tell_renewal(&renewal, answer.as_ref().err());
     }
 
+    /// For `long`, `error` answers whoever needs a renewal; not if there was news since the store was
+    /// asked.
+    fn block(&self, long: Duration, error: &Error) {
+        let until = Instant::now() + long;
+        self.entry.block(until, error.clone(), self.news());
+    }
+
     fn gone(&self) -> Error {
-        self.entry.clear();
+        self.entry.clear(self.news());
         Error::NotConnected {
             key: self.entry.key.clone(),
         }
@@ -548,12 +647,13 @@ impl Renewal<'_> {
         if self.entry.is_stale() {
             self.engine.read_later(self.entry);
         }
-        self.entry.confirm();
+        self.entry.trust();
         let error = Error::Store {
             key: self.entry.key.clone(),
             source: Arc::new(error),
         };
-        self.entry.block(Instant::now() + STORE_REST, error.clone());
+        let until = Instant::now() + STORE_REST;
+        self.entry.block(until, error.clone(), self.entry.news());
         error
     }
 }
@@ -561,13 +661,16 @@ impl Renewal<'_> {
 /// What an attempt came to, failures apart.
 enum Attempted {
     /// A token that is newer.
-    Done(Arc<Held>),
+    Done(Arc<Bearer>),
     /// The provider refused the grant, and the store has no newer one.
-    Refused,
+    Refused {
+        /// Whether there were other attempts at this generation, whose end is not known.
+        after_others: bool,
+    },
 }
 
 /// Who the connection is at its provider.
-pub(super) fn account(connection: &Connection) -> Account {
+pub fn account_of(connection: &Connection) -> Account {
     Account {
         external_id: connection.external_id.clone(),
         organization: connection.organization.clone(),

@@ -123,6 +123,8 @@ impl Spool {
 
     /// The store has answered for `spooled`: forgets it, unless something newer waits already.
     pub(super) async fn settle(&self, spooled: &Arc<Spooled>) -> io::Result<()> {
+        // Before anything is forgotten: what is put meanwhile is written after the removal.
+        let _writing = self.writing.lock().await;
         let settled = {
             let mut waiting = self.waiting.lock();
             let same = waiting
@@ -131,11 +133,7 @@ impl Spool {
             same && waiting.remove(&spooled.key).is_some()
         };
         if settled {
-            let _writing = self.writing.lock().await;
-            let replaced = self.waiting.lock().contains_key(&spooled.key);
-            if !replaced {
-                return self.disk.remove(&name(&spooled.key)).await;
-            }
+            return self.disk.remove(&name(&spooled.key)).await;
         }
         Ok(())
     }
@@ -144,4 +142,154 @@ impl Spool {
 /// What the file of a connection is called.
 fn name(key: &ConnectionKey) -> String {
     hex::encode(Sha256::digest(key.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::{
+        base::{clock::Timestamp, random::SeededRandom},
+        store::{
+            Redemption, SealedTokens,
+            seal::{Aad, Field, Key, KeyRing, generate_key},
+        },
+        token::disk::Disk,
+    };
+
+    /// A disk that does nothing before it may.
+    #[derive(Debug)]
+    struct Slow {
+        files: Mutex<BTreeMap<String, Vec<u8>>>,
+        may_write: Semaphore,
+        may_remove: Semaphore,
+    }
+
+    #[async_trait]
+    impl Disk for Slow {
+        async fn read_all(&self) -> io::Result<Vec<(String, Vec<u8>)>> {
+            Ok(self.files.lock().clone().into_iter().collect())
+        }
+
+        async fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+            self.may_write.acquire().await.unwrap().forget();
+            self.files.lock().insert(name.to_owned(), bytes.to_vec());
+            Ok(())
+        }
+
+        async fn remove(&self, name: &str) -> io::Result<()> {
+            self.may_remove.acquire().await.unwrap().forget();
+            self.files.lock().remove(name);
+            Ok(())
+        }
+    }
+
+    /// A spool on a disk that may write so often, and remove so often.
+    async fn spool(writes: usize, removals: usize) -> (Arc<Slow>, Spool) {
+        let disk = Arc::new(Slow {
+            files: Mutex::default(),
+            may_write: Semaphore::new(writes),
+            may_remove: Semaphore::new(removals),
+        });
+        let spool = Spool::open(Arc::clone(&disk) as _).await.unwrap();
+        (disk, spool)
+    }
+
+    fn key() -> ConnectionKey {
+        ConnectionKey {
+            provider: "calendly".parse().unwrap(),
+            user: "u1".parse().unwrap(),
+        }
+    }
+
+    fn renewal(from: u64) -> Spooled {
+        let random = SeededRandom::new(1);
+        let ring = Key::parse("k1", &generate_key(&random)).unwrap();
+        let ring = KeyRing::new("k1", vec![ring]).unwrap();
+        let (key, at) = (key(), Timestamp::from_secs(1));
+        let aad = Aad::new(&key, Field::AccessToken);
+        let tokens = SealedTokens {
+            access: ring.seal(&random, &aad, &"access".to_owned().into()),
+            refresh: None,
+            renewed_at: at,
+            access_expires_at: at,
+            refresh_expires_at: None,
+        };
+        let (id, generation) = (ConnectionId::random(&random), Generation::new(from));
+        let fence = Fence {
+            key,
+            id,
+            generation,
+        };
+        let renewed = Renewed {
+            tokens,
+            redemption: Redemption::Standard,
+            scope: None,
+            external_id: None,
+            organization: None,
+        };
+        Spooled::new(&fence, renewed)
+    }
+
+    /// Which renewals a process would find that starts now.
+    async fn found(disk: &Arc<Slow>) -> Vec<Generation> {
+        let spool = Spool::open(Arc::clone(disk) as _).await.unwrap();
+        spool.all().iter().map(|found| found.from).collect()
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_takes_long_does_not_take_a_later_renewal_with_it() {
+        let (disk, spool) = spool(2, 0).await;
+        spool.put(renewal(7)).await.unwrap();
+        let stored = spool.get(&key()).unwrap();
+        let (settled, put, ()) = tokio::join!(
+            biased;
+            spool.settle(&stored),
+            spool.put(renewal(8)),
+            async {
+                tokio::task::yield_now().await;
+                disk.may_remove.add_permits(1);
+            }
+        );
+        put.and(settled).unwrap();
+        assert_eq!(found(&disk).await, [Generation::new(8)]);
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_is_settled_while_it_is_being_written_leaves_no_file() {
+        let (disk, spool) = spool(0, 1).await;
+        let (put, settled, ()) = tokio::join!(
+            biased;
+            spool.put(renewal(7)),
+            async { spool.settle(&spool.get(&key()).unwrap()).await },
+            async {
+                tokio::task::yield_now().await;
+                disk.may_write.add_permits(1);
+            }
+        );
+        put.and(settled).unwrap();
+        assert_eq!(found(&disk).await, []);
+        assert_eq!(spool.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_put_before_an_older_renewal_is_settled_stays_in_memory_and_on_disk() {
+        let (disk, spool) = spool(1, 1).await;
+        spool.put(renewal(7)).await.unwrap();
+        let stored = spool.get(&key()).unwrap();
+        let (put, settled, ()) = tokio::join!(
+            biased;
+            spool.put(renewal(8)),
+            spool.settle(&stored),
+            async {
+                tokio::task::yield_now().await;
+                disk.may_write.add_permits(1);
+            }
+        );
+        put.and(settled).unwrap();
+        assert_eq!(spool.get(&key()).unwrap().from, Generation::new(8));
+        assert_eq!(found(&disk).await, [Generation::new(8)]);
+    }
 }

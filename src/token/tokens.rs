@@ -15,6 +15,7 @@ use super::{
     keep_alive,
     misconfigured::Misconfigured,
     spool::Spool,
+    trouble::Troubles,
     vault::Vault,
 };
 use crate::{
@@ -27,9 +28,6 @@ use crate::{
     provider::SharedProvider,
     store::{self, Connection, Fence, ReauthReason, Saved, SharedStore, seal::KeyRing},
 };
-
-/// How many connections memory knows at most. What is evicted is read from the store again.
-const REMEMBERED: usize = 100_000;
 
 /// Hands out, renews and keeps tokens. Clones share everything.
 #[derive(Clone, Debug)]
@@ -89,10 +87,25 @@ pub enum Revocation {
 pub struct Health {
     /// Providers that refuse this installation's credentials.
     pub misconfigured: Vec<ProviderName>,
+    /// Providers whose token endpoint does not work.
+    pub in_trouble: Vec<ProviderName>,
     /// Renewals that wait for the store.
     pub spooled: usize,
     /// Connections in memory.
     pub remembered: usize,
+}
+
+// === impl Revocation ===
+
+impl Revocation {
+    /// As in answers and events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::NotOffered => "not_offered",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 // === impl Tokens ===
@@ -118,18 +131,20 @@ impl Tokens {
             Arc::clone(&parts.clock),
             Arc::clone(&parts.random),
         );
+        let providers: BTreeMap<_, _> = parts
+            .providers
+            .into_iter()
+            .map(|provider| (provider.name().clone(), provider))
+            .collect();
         let engine = Arc::new(Engine {
+            cache: Cache::new(parts.config.remember, providers.keys().cloned().collect()),
             config: parts.config,
             store: parts.store,
-            providers: parts
-                .providers
-                .into_iter()
-                .map(|provider| (provider.name().clone(), provider))
-                .collect::<BTreeMap<_, _>>(),
+            providers,
             vault,
-            cache: Cache::new(REMEMBERED),
             spool,
             misconfigured: Misconfigured::default(),
+            troubles: Troubles::default(),
             clock: parts.clock,
             random: parts.random,
             lifecycle: parts.lifecycle,
@@ -143,7 +158,10 @@ impl Tokens {
         lifecycle.spawn_until_drain(follow::changes(Arc::clone(&engine)));
         lifecycle.spawn_until_drain(follow::reread(Arc::clone(&engine)));
         lifecycle.spawn_until_drain(follow::unspool(Arc::clone(&engine)));
-        lifecycle.spawn_until_drain(keep_alive::sweep(Arc::clone(&engine)));
+        for provider in engine.providers.values() {
+            let kept = keep_alive::keep(Arc::clone(&engine), Arc::clone(provider));
+            drop(lifecycle.spawn(kept));
+        }
         Ok(Self(engine))
     }
 
@@ -164,7 +182,7 @@ impl Tokens {
         let in_memory = self.0.cache.find(&key.provider, key.user.as_str());
         let held = in_memory
             .and_then(|entry| entry.held())
-            .filter(|held| held.id == connection.id);
+            .filter(|held| held.connection() == connection.id);
         let newest = held.map_or(connection.generation, |held| {
             held.generation().max(connection.generation)
         });
@@ -173,18 +191,46 @@ impl Tokens {
         } else {
             Reason::Asked
         };
-        let held = self.0.obtain(key, Need::NewerThan(newest, reason)).await?;
-        Ok(Arc::clone(&held.bearer))
+        self.0.obtain(key, Need::NewerThan(newest, reason)).await
     }
 
     /// Stores grants, all or none. What was cached of these connections gives way at once.
     pub async fn save(&self, grants: &[Grant]) -> Result<Vec<Saved>, store::Error> {
         let batch = grants.iter().map(|grant| grant.sealed(&self.0)).collect();
         let saved = self.0.store.save(batch).await?;
-        for saved in &saved {
-            self.look_anew(&saved.connection().key);
+        for (saved, grant) in saved.iter().zip(grants) {
+            let connection = saved.connection();
+            self.look_anew(&connection.key);
+            if let (Some(tokens), Saved::Created(_) | Saved::Replaced(_)) = (&grant.tokens, saved) {
+                let generation = connection.generation;
+                self.0
+                    .tell_issued(&grant.key, &grant.account, generation, &tokens.access);
+            }
         }
         Ok(saved)
+    }
+
+    /// Revokes the tokens of `former`, in whose place `grant` is stored by now. `None`, and no call, if
+    /// there are none, or the two have a token in common: some servers hand out anew what they have
+    /// handed out before.
+    pub async fn revoke_former(&self, former: &Connection, grant: &Grant) -> Option<Revocation> {
+        let tokens = former.tokens.as_ref()?;
+        let vault = &self.0.vault;
+        let opened = (
+            vault.open_access(&former.key, tokens),
+            vault.open_refresh(&former.key, tokens),
+        );
+        let (Ok(access), Ok(refresh)) = opened else {
+            // What does not open cannot be sent either.
+            return Some(Revocation::Failed);
+        };
+        let common = grant.tokens.as_ref().is_some_and(|new| {
+            new.access == access || (refresh.is_some() && new.refresh == refresh)
+        });
+        if common {
+            return None;
+        }
+        Some(self.revoke(former).await)
     }
 
     /// Revokes the tokens of a connection and forgets it; `None` if there was none.
@@ -196,7 +242,8 @@ impl Tokens {
             return Ok(None);
         };
         if let Some(entry) = self.0.cache.find(&key.provider, key.user.as_str()) {
-            entry.clear();
+            entry.tell();
+            entry.clear(entry.news());
         }
         Ok(Some(self.revoke(&connection).await))
     }
@@ -211,6 +258,7 @@ impl Tokens {
     pub fn health(&self) -> Health {
         Health {
             misconfigured: self.0.misconfigured.names(),
+            in_trouble: self.0.troubles.names(),
             spooled: self.0.spool.len(),
             remembered: self.0.cache.len(),
         }
@@ -238,7 +286,7 @@ impl Tokens {
                 tracing::warn!(
                     provider = %connection.key.provider, user = %connection.key.user,
                     error = &error as &dyn std::error::Error,
-                    "the tokens of a removed connection could not be revoked",
+                    "tokens that are no longer stored could not be revoked",
                 );
                 Revocation::Failed
             }
@@ -321,7 +369,7 @@ impl Tokens {
             if held.is_due(Instant::now()) {
                 engine.renew_quietly(&engine.cache.entry(&key));
             }
-            Ok(Arc::clone(&held.bearer))
+            Ok(held)
         })
     }
 }

@@ -90,6 +90,8 @@ impl Home {
             "--set",
             "outbound.listen=127.0.0.1:0",
             "--set",
+            "ingress.listen=127.0.0.1:0",
+            "--set",
             "admin.listen=127.0.0.1:0",
             "--set",
             "telemetry.log_format=json",

@@ -7,9 +7,11 @@ use crate::{
     emulators::{get, get_for},
 };
 
-const FREE_PORTS: [&str; 9] = [
+const FREE_PORTS: [&str; 11] = [
     "demo",
     "--listen",
+    "127.0.0.1:0",
+    "--ingress",
     "127.0.0.1:0",
     "--admin",
     "127.0.0.1:0",
@@ -31,7 +33,7 @@ fn everything_happens_as_the_demo_tells() {
     let answer: Answer = home.run(&check).fine();
     assert_eq!(
         answer.out.matches("as told: ").count(),
-        10,
+        11,
         "{}",
         answer.out
     );

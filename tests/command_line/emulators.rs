@@ -102,7 +102,12 @@ pub(crate) fn post(url: &str, body: &Value) -> Response {
     call(Method::POST, url, None, Some(body))
 }
 
-fn call(method: Method, url: &str, user: Option<&str>, body: Option<&Value>) -> Response {
+pub(crate) fn call(
+    method: Method,
+    url: &str,
+    user: Option<&str>,
+    body: Option<&Value>,
+) -> Response {
     daypass::http::tls::install_crypto();
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().unwrap();

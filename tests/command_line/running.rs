@@ -120,7 +120,15 @@ fn it_goes_on_serving_when_nobody_reads_its_log_any_more() {
     let listen = format!("outbound.listen=unix:{}", socket.display());
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = home.command(&["run", "--set", &listen, "--set", "admin.listen=127.0.0.1:0"]);
+    let mut command = home.command(&[
+        "run",
+        "--set",
+        &listen,
+        "--set",
+        "ingress.listen=127.0.0.1:0",
+        "--set",
+        "admin.listen=127.0.0.1:0",
+    ]);
     let mut child = command.stderr(Stdio::from(writer)).spawn().unwrap();
     for _ in 0..3 {
         let mut caller = loop {

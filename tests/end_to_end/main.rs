@@ -16,6 +16,10 @@
     reason = "a test that meets the unexpected must fail loudly and show its logs, callers are tasks of the test itself, and a flow is told from top to bottom"
 )]
 
+#[cfg(test)]
+#[path = "../webhooks/app.rs"]
+#[expect(dead_code, reason = "other tests ask more of the app")]
+mod app;
 mod sidecar;
 mod world;
 
@@ -28,4 +32,5 @@ mod provider_trouble;
 mod recovery;
 mod sharing;
 mod siblings;
+mod story;
 mod tls;

@@ -86,6 +86,8 @@ impl World {
             r#"
 [outbound]
 listen = "127.0.0.1:0"
+[ingress]
+listen = "127.0.0.1:0"
 [admin]
 listen = "127.0.0.1:0"
 [store]

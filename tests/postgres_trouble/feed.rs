@@ -65,6 +65,44 @@ async fn changes_of_other_processes_are_announced() {
     assert!(took < Duration::from_millis(500), "{took:?}");
 }
 
+/// How many connections to `server` there are, its operator's apart.
+fn connections(server: &Server) -> usize {
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE client_addr IS NOT NULL";
+    server.sql("postgres", count).parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_process_that_has_nothing_to_do_has_one_connection_on_which_it_listens() {
+    let server = Server::start(FAST);
+    let url = server.url("postgres");
+    let listening = open_with(&url, only_listening()).await.unwrap();
+    let mut silent = only_listening();
+    silent.listen = false;
+    let writer = open_with(&url, silent).await.unwrap();
+    let hears = async {
+        let mut n = 0;
+        while heard(&listening, &writer, &format!("user-{n}"))
+            .await
+            .is_none()
+        {
+            n += 1;
+        }
+    };
+    timeout(LONG, hears).await.unwrap();
+    drop(writer);
+    let at_rest = async {
+        while connections(&server) != 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LONG, at_rest).await.unwrap();
+    for _time in 0..3 {
+        listening.ping().await.unwrap();
+        listening.check().await.unwrap();
+    }
+    assert_eq!(connections(&server), 1, "what it asks goes the same way");
+}
+
 #[tokio::test]
 async fn listening_is_resumed_after_a_restart() {
     let mut server = Server::start(FAST);

@@ -20,7 +20,7 @@ const MANY: &str = "
     INSERT INTO daypass.connections (provider, user_id, id, generation, access, refresh, renewed_at,
         access_expires_at, refresh_expires_at, created_at, updated_at)
     SELECT 'calendly', 'user-' || n, decode(md5(n::text), 'hex'), 1, 'a', 'r', 1800000000000 + n, 0,
-        CASE WHEN n % 100 = 0 THEN 1800000000000 + n END, 0, 0
+        CASE WHEN n % 2 = 0 THEN 1800000000000 + n END, 0, 0
     FROM generate_series(1, 50000) n";
 
 #[tokio::test]
@@ -37,8 +37,9 @@ async fn pages_and_the_sweep_read_what_they_return_and_little_else() {
     let store = open_with(&url, options).await.unwrap();
     let due = Due {
         provider: ProviderName::parse("calendly").unwrap(),
-        renewed_before: AT.saturating_add(Duration::from_secs(40)),
-        refresh_ends_before: AT.saturating_add(Duration::from_secs(1)),
+        // All are due, half of them in both ways.
+        renewed_before: AT.saturating_add(Duration::from_mins(1)),
+        refresh_ends_before: AT.saturating_add(Duration::from_mins(1)),
         now: AT,
         limit: 20,
     };

@@ -71,6 +71,26 @@ async fn a_newer_schema_that_this_version_can_work_with_is_worked_with() {
 }
 
 #[tokio::test]
+async fn tables_of_an_older_version_are_brought_up_to_date_and_keep_what_they_hold() {
+    let server = Server::start(FAST);
+    server.sql(
+        "postgres",
+        include_str!("../../src/store/postgres/migrations/0001_connections.sql"),
+    );
+    migrated_to(&server, 1, 1);
+    server.sql(
+        "postgres",
+        "INSERT INTO daypass.connections (provider, user_id, id, generation, created_at, updated_at) \
+         VALUES ('calendly', 'anna', decode(md5('a'), 'hex'), 0, 0, 0)",
+    );
+    let store = open(&server.url("postgres")).await.unwrap();
+    assert!(store.load(&key("anna")).await.unwrap().is_some());
+    let old = "SELECT max(min_reader) FROM daypass.schema_versions";
+    let why = "programs of the version before go on working with them";
+    assert_eq!(server.sql("postgres", old), "1", "{why}");
+}
+
+#[tokio::test]
 async fn of_many_that_start_on_an_empty_database_one_makes_the_tables() {
     let server = Server::start(FAST);
     let url = server.url("postgres");

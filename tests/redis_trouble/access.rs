@@ -1,6 +1,6 @@
 //! Passwords, users, certificates: each refusal says what to mend, none repeats a password.
 
-use daypass::store::{Error, Store};
+use daypass::store::{Error, Inspect as _, Store};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::{

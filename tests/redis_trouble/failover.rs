@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use daypass::store::{Committed, Fence, Store};
+use daypass::store::{Committed, Deliveries, DeliveryFilter, Fence, Store};
 
 use crate::{
     servers::{Server, cli, eventually},
-    world::{connect, open, persist, renewed, tokens},
+    world::{connect, event, open, persist, renewed, tokens},
 };
 
 /// A master, a replica of it that has everything, and three sentinels.
@@ -75,6 +75,34 @@ async fn a_failover_during_commits_is_followed() {
     assert_eq!(last.generation.get(), 61);
     let role = cli(replica.port, &["ROLE"]);
     assert!(role.starts_with("master"), "{role}");
+}
+
+/// Events go on being accepted, each sent again until it was taken. What was acknowledged in the last
+/// moment may be missing after that, which is Redis's to answer for; nothing is there twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_during_intake_makes_no_event_twice() {
+    let (master, _replica, sentinels) = guarded();
+    let store = open(&url(&sentinels)).await.unwrap();
+    let mut failed = 0;
+    for n in 0..60 {
+        if n == 20 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            master.signal("KILL");
+        }
+        let name = format!("event {n:02}");
+        persist(async || {
+            let outcome = store.accept(event(&name, &["anna"])).await;
+            failed += i32::from(outcome.is_err());
+            outcome
+        })
+        .await;
+    }
+    assert!(failed > 0, "the failover was not noticed at all");
+    let filter = DeliveryFilter::default();
+    let listed = store.deliveries(&filter, None, 100).await.unwrap();
+    let names: Vec<_> = listed.iter().rev().map(|delivery| &delivery.name).collect();
+    let all: Vec<_> = (0..60).map(|n| format!("event {n:02}")).collect();
+    assert_eq!(names, all.iter().collect::<Vec<_>>());
 }
 
 /// The old master is alive and becomes a replica: its connections are of no use any more.

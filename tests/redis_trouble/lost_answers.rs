@@ -29,14 +29,14 @@ use crate::{
 const TTL: Duration = Duration::from_secs(30);
 
 /// A way to a server that can lose an answer.
-struct Way {
-    port: u16,
+pub(crate) struct Way {
+    pub(crate) port: u16,
     loses: Arc<AtomicBool>,
     _lifecycle: Lifecycle,
 }
 
 impl Way {
-    async fn to(port: u16) -> Self {
+    pub(crate) async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (lifecycle, loses) = (Lifecycle::new(), Arc::new(AtomicBool::new(false)));
         let way = Self {
@@ -54,12 +54,12 @@ impl Way {
     }
 
     /// Loses the answer to the next script.
-    fn lose_next(&self) {
+    pub(crate) fn lose_next(&self) {
         self.loses.store(true, Ordering::SeqCst);
     }
 
     /// Whether it has.
-    fn has_lost(&self) -> bool {
+    pub(crate) fn has_lost(&self) -> bool {
         !self.loses.load(Ordering::SeqCst)
     }
 }

@@ -1,6 +1,6 @@
 //! What is found about servers that could lose connections.
 
-use daypass::store::redis::{Concern, Finding};
+use daypass::store::{Concern, Finding, Inspect as _};
 
 use crate::{
     servers::{Server, cli, eventually},
@@ -41,7 +41,7 @@ async fn what_a_restart_would_lose_is_said() {
         let server = Server::start(options);
         let found = findings(&url(&server)).await;
         assert_eq!(concerns(&found), [(Concern::Persistence, true)]);
-        assert!(found[0].what.contains(said), "{found:?}");
+        assert!(found[0].to_string().contains(said), "{found:?}");
     }
 }
 
@@ -50,7 +50,7 @@ async fn a_server_that_may_throw_connections_away_is_named() {
     let server = Server::start(&["--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"]);
     let found = findings(&url(&server)).await;
     assert_eq!(concerns(&found), [(Concern::Eviction, true)]);
-    assert!(found[0].what.contains("noeviction"), "{found:?}");
+    assert!(found[0].mend.contains("noeviction"), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

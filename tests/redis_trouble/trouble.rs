@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use daypass::{
     base::{ids::OwnerId, random::OsRandom},
-    store::{Begun, Committed, Error, Fence, Lease, Redemption, Store},
+    store::{
+        Begun, Committed, Deliveries, DeliveryFilter, DeliveryId, DeliveryStatus, Error, Fence,
+        Lease, Redemption, Store,
+    },
 };
 use tokio::time::Instant;
 
 use crate::{
     servers::{Server, cli, cluster, eventually, free_port},
-    world::{connect, key, new, open, persist, renewed, tokens, whole},
+    world::{connect, event, key, new, open, persist, renewed, tokens, whole},
 };
 
 fn url(server: &Server) -> String {
@@ -51,6 +54,71 @@ async fn a_server_out_of_memory_takes_nobody_new_and_goes_on_renewing() {
     assert_eq!(store.load(&key("carl")).await.unwrap(), None);
     assert_eq!(store.census().await.unwrap().len(), 1);
     store.check().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_accepted_survives_a_kill() {
+    let options = ["--appendonly", "yes", "--appendfsync", "always"];
+    let mut server = Server::start(&options);
+    let store = open(&url(&server)).await.unwrap();
+    let mut names = Vec::new();
+    for round in 0..3 {
+        for number in 0..20 {
+            let name = format!("event {round} {number}");
+            store.accept(event(&name, &["anna"])).await.unwrap();
+            names.push(name);
+        }
+        server.signal("KILL");
+        server.start_again();
+        let claimed = persist(async || {
+            let me = OwnerId::random(&OsRandom);
+            store.claim_lines(me, Duration::from_millis(1), 5).await
+        });
+        let line = claimed.await;
+        assert_eq!(line[0].delivery.name, names[0]);
+        let filter = DeliveryFilter::default();
+        let listed = store.deliveries(&filter, None, 100).await.unwrap();
+        let listed: Vec<_> = listed
+            .into_iter()
+            .rev()
+            .map(|delivery| delivery.name)
+            .collect();
+        assert_eq!(listed, names);
+    }
+}
+
+/// A server that evicts, or a hand that deletes, takes a payload; another hand spoils a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_is_damaged_does_not_hold_up_the_others() {
+    let server = Server::start(&[]);
+    let store = open(&url(&server)).await.unwrap();
+    for (name, user) in [
+        ("lost", "anna"),
+        ("next", "anna"),
+        ("bad", "ben"),
+        ("good", "carl"),
+    ] {
+        store.accept(event(name, &[user])).await.unwrap();
+    }
+    let lost = cli(server.port, &["HGET", "{daypass:q}:d:1", "digest"]);
+    cli(server.port, &["DEL", &format!("{{daypass:q}}:p:{lost}")]);
+    cli(server.port, &["HSET", "{daypass:q}:d:3", "accepted", "x"]);
+    let (me, ttl) = (OwnerId::random(&OsRandom), Duration::from_secs(30));
+    let mut handed_out = Vec::new();
+    while let claimed @ [_, ..] = &store.claim_lines(me, ttl, 9).await.unwrap()[..] {
+        handed_out.extend(claimed.iter().map(|claimed| claimed.delivery.name.clone()));
+    }
+    handed_out.sort();
+    assert_eq!(handed_out, ["good", "next"]);
+    let only = DeliveryFilter {
+        status: Some(DeliveryStatus::Dead),
+        ..DeliveryFilter::default()
+    };
+    let dead = store.deliveries(&only, None, 9).await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert!(dead[0].last_error.as_deref().unwrap().contains("lost"));
+    let error = store.delivery(DeliveryId(3)).await.unwrap_err();
+    assert!(matches!(error, Error::Inconsistent { .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,13 +4,14 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use daypass::{
     base::{
-        clock::Timestamp,
-        ids::{ConnectionId, ConnectionKey, ProviderName, UserId},
+        clock::{ManualClock, Timestamp},
+        ids::{ConnectionId, ConnectionKey, EventId, ProviderName, UserId},
         lifecycle::Lifecycle,
         random::OsRandom,
     },
     store::{
-        Connection, Error, NewConnection, Redemption, Renewed, Saved, SealedTokens, Store,
+        Connection, Deliveries, DeliveryStatus, Error, NewConnection, NewEvent, Redemption,
+        Renewed, Saved, SealedTokens, Store, StoredMeeting,
         redis::{Address, Options, Parts, Redis, Time},
         seal::Sealed,
     },
@@ -32,6 +33,14 @@ pub(crate) async fn open_trusting(url: &str, trust: Option<String>) -> Result<Re
 /// Opens the store at `url`, to be treated as `options` say.
 pub(crate) async fn open_with(url: &str, options: Options) -> Redis {
     let opening = Redis::open_with(Address::parse(url).unwrap(), parts(), options);
+    opening.await.unwrap()
+}
+
+/// Opens the store at `url`, by the time of `clock`.
+pub(crate) async fn open_by(url: &str, clock: &ManualClock) -> Redis {
+    let mut parts = parts();
+    parts.time = Time::Clock(Arc::new(clock.clone()));
+    let opening = Redis::open(Address::parse(url).unwrap(), parts);
     opening.await.unwrap()
 }
 
@@ -104,6 +113,43 @@ pub(crate) fn renewed(name: &str) -> Renewed {
 pub(crate) async fn connect(store: &dyn Store, user: &str) -> Connection {
     let saved = store.save(vec![new(user)]).await.unwrap();
     saved.first().map(Saved::connection).unwrap().clone()
+}
+
+/// An event called `name` for `users`, or for whoever connects `account-1`.
+pub(crate) fn event(name: &str, users: &[&str]) -> NewEvent {
+    let mut dedupe = [0; 32];
+    dedupe[..name.len()].copy_from_slice(name.as_bytes());
+    NewEvent {
+        id: EventId::random(&OsRandom),
+        provider: ProviderName::parse("calendly").unwrap(),
+        name: name.to_owned(),
+        dedupe,
+        payload: Sealed::from_bytes(name.as_bytes().to_vec()),
+        recipients: users.iter().map(|user| key(user)).collect(),
+        accounts: vec!["account-1".to_owned()],
+        at: Timestamp::from_secs(1_800_000_000),
+    }
+}
+
+/// How many deliveries there are of `status`.
+pub(crate) async fn count(store: &Redis, status: DeliveryStatus) -> u64 {
+    let tallies = store.tally().await.unwrap();
+    let of_status = tallies.iter().find(|tally| tally.status == status);
+    of_status.map_or(0, |tally| tally.count)
+}
+
+/// A meeting of anna's that begins in an hour.
+pub(crate) fn meeting(external_id: &str) -> StoredMeeting {
+    StoredMeeting {
+        key: key("anna"),
+        external_id: external_id.to_owned(),
+        status: "confirmed".to_owned(),
+        is_over: false,
+        starts_at: Timestamp::from_secs(1_800_003_600),
+        ends_at: Timestamp::from_secs(1_800_005_400),
+        version: Timestamp::from_secs(1_800_000_000),
+        details: Sealed::from_bytes(b"details".to_vec()),
+    }
 }
 
 /// Tries `step` until it succeeds, for at most ten seconds.

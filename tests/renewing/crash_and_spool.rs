@@ -1,5 +1,7 @@
 //! Processes that die at the worst moment, answers that get lost, stores that refuse.
 
+use std::time::Duration;
+
 use daypass::{
     store::{ReauthReason, Status},
     token::Error,
@@ -201,6 +203,109 @@ async fn a_renewal_on_top_of_spooled_tokens_spends_the_spooled_ones() {
     assert_eq!(sidecar.newer_than(&key, 2).await.unwrap(), "access-2");
     assert_eq!(world.stored(&key).await.generation.get(), 3);
     assert_eq!(world.provider.spent_twice(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn spooled_tokens_of_a_removed_connection_are_revoked_by_the_flight_that_meets_them() {
+    for is_connected_again in [false, true] {
+        let world = World::new();
+        let key = world.connect("u1", secs(0)).await;
+        let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+        world.store.faults.lock().refuse_commits = true;
+        assert_eq!(one.bearer(&key).await.unwrap(), "access-1");
+        // The next offer is seconds away: the flight is first.
+        sleep(secs(60)).await;
+        world.store.faults.lock().acquire_takes = Duration::from_millis(2);
+        let (caller, asked) = (one.clone(), key.clone());
+        let flight = tokio::spawn(async move { caller.newer_than(&asked, 2).await });
+        settle().await;
+        two.tokens.disconnect(&key).await.unwrap();
+        if is_connected_again {
+            world.grant("u1", "successor", Some(HOUR), true).await;
+        }
+        world.store.faults.lock().refuse_commits = false;
+        sleep(Duration::from_millis(2)).await;
+        settle_files(&one).await;
+
+        let outcome = flight.await.unwrap();
+        if is_connected_again {
+            assert_eq!(outcome.unwrap(), "access-successor");
+        } else {
+            assert!(
+                matches!(outcome, Err(Error::NotConnected { .. })),
+                "{outcome:?}"
+            );
+        }
+        assert_eq!(one.tokens.health().spooled, 0);
+        let calls = world.provider.calls();
+        assert!(
+            calls.contains(&Call::Revoke("refresh-1".into())),
+            "{calls:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn spooled_tokens_of_a_removed_connection_are_revoked_and_forgotten_when_the_store_is_back() {
+    for is_connected_again in [false, true] {
+        let world = World::new();
+        let key = world.connect("u1", secs(0)).await;
+        let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+        world.store.faults.lock().refuse_commits = true;
+        assert_eq!(one.bearer(&key).await.unwrap(), "access-1");
+        two.tokens.disconnect(&key).await.unwrap();
+        if is_connected_again {
+            world.grant("u1", "successor", Some(HOUR), true).await;
+        }
+        world.store.faults.lock().refuse_commits = false;
+        sleep(secs(30)).await;
+        settle_files(&one).await;
+        assert_eq!(one.tokens.health().spooled, 0);
+        let calls = world.provider.calls();
+        assert!(
+            calls.contains(&Call::Revoke("refresh-1".into())),
+            "{calls:?}"
+        );
+        let outcome = one.bearer(&key).await;
+        if is_connected_again {
+            assert_eq!(outcome.unwrap(), "access-successor");
+        } else {
+            assert!(
+                matches!(outcome, Err(Error::NotConnected { .. })),
+                "{outcome:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_the_store_refuses_are_not_kept_for_a_connection_that_was_removed_meanwhile() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    settle().await;
+    ScriptedProvider::close(&world.provider.exit);
+    let (caller, asked) = (one.clone(), key.clone());
+    let before = tokio::spawn(async move { caller.bearer(&asked).await });
+    settle().await;
+    two.tokens.disconnect(&key).await.unwrap();
+    world.store.faults.lock().refuse_commits = true;
+    ScriptedProvider::open(&world.provider.exit);
+    drop(before.await.unwrap());
+    let outcome = one.bearer(&key).await;
+    assert!(
+        matches!(outcome, Err(Error::NotConnected { .. })),
+        "{outcome:?}"
+    );
+    world.store.faults.lock().refuse_commits = false;
+    sleep(secs(30)).await;
+    settle_files(&one).await;
+    assert!(
+        world
+            .provider
+            .calls()
+            .contains(&Call::Revoke("refresh-1".into()))
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,6 +19,8 @@ mod world;
 mod background;
 mod crash_and_spool;
 mod failures;
+mod keeping_alive;
 mod refused_tokens;
+mod replacing;
 mod sharing;
 mod siblings;

@@ -9,9 +9,9 @@ use daypass::{
         ids::{ConnectionId, ConnectionKey, Generation, OwnerId},
     },
     store::{
-        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-        Filter, Intent, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent,
-        Status, Store,
+        Archive, Attempt, Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due,
+        Duty, Error, Fence, Fenced, Filter, Found, Intent, Lease, NewConnection, ReauthReason,
+        Record, Redemption, Renewed, Restored, Saved, Spent, Status, Store, Turn,
     },
 };
 use parking_lot::Mutex;
@@ -25,10 +25,18 @@ pub(crate) struct Faults {
     pub(crate) down: bool,
     /// The answer to a recorded intent takes this long.
     pub(crate) begin_takes: Duration,
+    /// The answer to asking for a lease takes this long.
+    pub(crate) acquire_takes: Duration,
+    /// The answer to a question takes this long.
+    pub(crate) load_takes: Duration,
+    /// The answer to a commit takes this long.
+    pub(crate) commit_takes: Duration,
     /// Reads fail.
     pub(crate) refuse_loads: bool,
     /// Commits fail.
     pub(crate) refuse_commits: bool,
+    /// New grants are not taken.
+    pub(crate) refuse_saves: bool,
     /// Nobody hears of changes.
     pub(crate) deaf: bool,
     /// `extend` is never done.
@@ -43,6 +51,9 @@ pub(crate) struct MemoryStore {
     rung: Notify,
     pub(crate) faults: Mutex<Faults>,
     pub(crate) loads: std::sync::atomic::AtomicUsize,
+    /// How often a sweep has asked what is due.
+    pub(crate) sweeps: std::sync::atomic::AtomicUsize,
+    checks: std::sync::atomic::AtomicU64,
 }
 
 /// Everything that a store holds at one moment.
@@ -50,6 +61,7 @@ pub(crate) struct MemoryStore {
 pub(crate) struct Rows {
     connections: BTreeMap<ConnectionKey, Row>,
     leases: BTreeMap<ConnectionKey, Held>,
+    duties: BTreeMap<Duty, Held>,
     changes: Vec<ConnectionKey>,
     /// How many changes were forgotten.
     forgotten: usize,
@@ -102,6 +114,8 @@ impl MemoryStore {
             rung: Notify::new(),
             faults: Mutex::default(),
             loads: 0.into(),
+            sweeps: 0.into(),
+            checks: 0.into(),
         })
     }
 
@@ -139,6 +153,24 @@ impl MemoryStore {
             row.connection.intent = None;
             row.earlier.clear();
         }
+    }
+
+    fn lease(&self, key: &ConnectionKey, owner: OwnerId, ttl: Duration) -> Lease {
+        let since = self.clock.now();
+        let mut rows = self.rows.lock();
+        let Some(connection) = rows.connections.get(key).map(|row| row.connection.clone()) else {
+            return Lease::Gone;
+        };
+        if let Some(held) = rows.leases.get_mut(key)
+            && held.owner != owner
+            && !held.left(since).is_zero()
+        {
+            // Seen from a clock that was set back, it began just now, and runs out from here.
+            held.since = held.since.min(since);
+            return Lease::Held(held.left(since));
+        }
+        rows.leases.insert(key.clone(), Held { owner, since, ttl });
+        Lease::Granted(Box::new(connection))
     }
 
     fn up(&self) -> Result<(), Error> {
@@ -225,6 +257,32 @@ fn fresh(
     }
 }
 
+/// Holds an answer back.
+async fn late(takes: Duration) {
+    if !takes.is_zero() {
+        tokio::time::sleep(takes).await;
+    }
+}
+
+/// By how much `connection` is due; `None` if it is not.
+fn lateness(connection: &Connection, due: &Due) -> Option<Duration> {
+    let tokens = connection.tokens.as_ref()?;
+    let rests = |cooldown: Cooldown| cooldown.until > due.now;
+    if connection.key.provider != due.provider
+        || connection.status != Status::Active
+        || connection.cooldown.is_some_and(rests)
+        || tokens.refresh.is_none()
+    {
+        return None;
+    }
+    let by_age = due.renewed_before.saturating_since(tokens.renewed_at);
+    let by_end = tokens.refresh_expires_at.map_or(Duration::ZERO, |end| {
+        due.refresh_ends_before.saturating_since(end)
+    });
+    let late = by_age.max(by_end);
+    (!late.is_zero()).then_some(late)
+}
+
 fn unavailable(what: &str) -> Error {
     Error::Unavailable {
         what: what.to_owned(),
@@ -240,12 +298,10 @@ impl Store for MemoryStore {
             return Err(unavailable("it answers no questions"));
         }
         self.loads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        Ok(self
-            .rows
-            .lock()
-            .connections
-            .get(key)
-            .map(|row| row.connection.clone()))
+        let read = self.peek(key);
+        let takes = self.faults.lock().load_takes;
+        late(takes).await;
+        Ok(read)
     }
 
     async fn page(
@@ -272,6 +328,9 @@ impl Store for MemoryStore {
 
     async fn save(&self, batch: Vec<NewConnection>) -> Result<Vec<Saved>, Error> {
         self.up()?;
+        if self.faults.lock().refuse_saves {
+            return Err(unavailable("it takes nothing new"));
+        }
         let mut rows = self.rows.lock();
         let saved = batch
             .into_iter()
@@ -302,21 +361,10 @@ impl Store for MemoryStore {
         ttl: Duration,
     ) -> Result<Lease, Error> {
         self.up()?;
-        let since = self.clock.now();
-        let mut rows = self.rows.lock();
-        let Some(connection) = rows.connections.get(key).map(|row| row.connection.clone()) else {
-            return Ok(Lease::Gone);
-        };
-        if let Some(held) = rows.leases.get_mut(key)
-            && held.owner != owner
-            && !held.left(since).is_zero()
-        {
-            // Seen from a clock that was set back, it began just now, and runs out from here.
-            held.since = held.since.min(since);
-            return Ok(Lease::Held(held.left(since)));
-        }
-        rows.leases.insert(key.clone(), Held { owner, since, ttl });
-        Ok(Lease::Granted(Box::new(connection)))
+        let lease = self.lease(key, owner, ttl);
+        let takes = self.faults.lock().acquire_takes;
+        late(takes).await;
+        Ok(lease)
     }
 
     async fn extend(
@@ -384,10 +432,8 @@ impl Store for MemoryStore {
             row.earlier.extend(row.connection.intent.replace(intent));
             (Begun::Recorded { attempts }, false)
         });
-        let answered = self.faults.lock().begin_takes;
-        if !answered.is_zero() {
-            tokio::time::sleep(answered).await;
-        }
+        let takes = self.faults.lock().begin_takes;
+        late(takes).await;
         Ok(begun.unwrap_or(Begun::Refused))
     }
 
@@ -417,6 +463,8 @@ impl Store for MemoryStore {
             connection.updated_at = self.clock.now();
             (connection.clone(), true)
         });
+        let takes = self.faults.lock().commit_takes;
+        late(takes).await;
         Ok(match committed {
             Ok(connection) => Committed::Stored(Box::new(connection)),
             Err(Some(newer)) => Committed::Superseded(newer),
@@ -457,35 +505,49 @@ impl Store for MemoryStore {
         Ok(marked.unwrap_or(Fenced::Refused))
     }
 
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        self.up()?;
+        let since = self.clock.now();
+        let mut rows = self.rows.lock();
+        if let Some(held) = rows.duties.get_mut(duty)
+            && held.owner != owner
+            && !held.left(since).is_zero()
+        {
+            held.since = held.since.min(since);
+            return Ok(Turn::Anothers(held.left(since)));
+        }
+        rows.duties.insert(duty.clone(), Held { owner, since, ttl });
+        Ok(Turn::Mine)
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        self.up()?;
+        let now = self.clock.now();
+        let mut rows = self.rows.lock();
+        let held = rows.duties.get(duty);
+        let has = held.is_some_and(|held| held.is_held_by(owner, now));
+        if has {
+            rows.duties.remove(duty);
+        }
+        Ok(has)
+    }
+
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {
         self.up()?;
         let rows = self.rows.lock();
-        let is_due = |connection: &&Connection| {
-            connection.key.provider == due.provider
-                && connection.status == Status::Active
-                && connection
-                    .cooldown
-                    .is_none_or(|cooldown| cooldown.until <= due.now)
-                && connection.tokens.as_ref().is_some_and(|tokens| {
-                    tokens.refresh.is_some()
-                        && (tokens.renewed_at < due.renewed_before
-                            || tokens
-                                .refresh_expires_at
-                                .is_some_and(|end| end < due.refresh_ends_before))
-                })
-        };
+        self.sweeps
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let mut found: Vec<_> = rows
             .connections
             .values()
-            .map(|row| &row.connection)
-            .filter(is_due)
+            .filter_map(|row| {
+                let late = lateness(&row.connection, due)?;
+                Some((std::cmp::Reverse(late), &row.connection.key))
+            })
             .collect();
-        found.sort_by_key(|connection| connection.tokens.as_ref().map(|tokens| tokens.renewed_at));
-        Ok(found
-            .into_iter()
-            .take(due.limit)
-            .map(|connection| connection.key.clone())
-            .collect())
+        found.sort();
+        let first = found.into_iter().take(due.limit);
+        Ok(first.map(|(_, key)| key.clone()).collect())
     }
 
     async fn changes(&self, cursor: Option<Cursor>, wait: Duration) -> Result<Changes, Error> {
@@ -554,6 +616,105 @@ impl Store for MemoryStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
+        self.checks
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         self.up()
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.up()
+    }
+}
+
+impl Rows {
+    fn found(&self, row: &Row, now: Timestamp) -> Found {
+        let before = row.earlier.last().map(|earlier| Attempt {
+            owner: earlier.owner,
+            redemption: earlier.redemption,
+            at: earlier.at,
+        });
+        let lease = self.leases.get(&row.connection.key);
+        Found::Whole {
+            record: Box::new(Record {
+                connection: row.connection.clone(),
+                before,
+                fingerprint: row.fingerprint,
+            }),
+            leased: lease.is_some_and(|held| !held.left(now).is_zero()),
+        }
+    }
+
+    fn restore(&mut self, record: &Record, kept: usize) -> Restored {
+        let Record {
+            connection,
+            before,
+            fingerprint,
+        } = record.clone();
+        let key = connection.key.clone();
+        if let Some(row) = self.connections.get(&key) {
+            let stands = &row.connection;
+            if stands.id != connection.id {
+                return Restored::Other;
+            }
+            if !record.is_at_least(stands.id, stands.generation, stands.updated_at) {
+                return Restored::Newer;
+            }
+        }
+        let attempts = connection
+            .intent
+            .as_ref()
+            .map_or(0, |intent| intent.attempts);
+        let earlier = before.map(|before| Intent {
+            owner: before.owner,
+            redemption: before.redemption,
+            attempts: attempts.saturating_sub(1),
+            at: before.at,
+        });
+        let row = Row {
+            connection,
+            earlier: earlier.into_iter().collect(),
+            fingerprint,
+        };
+        self.connections.insert(key.clone(), row);
+        self.tell(&key, kept);
+        Restored::Written
+    }
+}
+
+#[async_trait]
+impl Archive for MemoryStore {
+    async fn records(
+        &self,
+        after: Option<&ConnectionKey>,
+        limit: usize,
+    ) -> Result<Vec<Found>, Error> {
+        self.up()?;
+        let rows = self.rows.lock();
+        let wanted = rows.connections.values();
+        let wanted = wanted.filter(|row| after.is_none_or(|after| row.connection.key > *after));
+        let now = self.clock.now();
+        Ok(wanted.take(limit).map(|row| rows.found(row, now)).collect())
+    }
+
+    async fn record(&self, key: &ConnectionKey) -> Result<Option<Found>, Error> {
+        self.up()?;
+        let rows = self.rows.lock();
+        let row = rows.connections.get(key);
+        Ok(row.map(|row| rows.found(row, self.clock.now())))
+    }
+
+    async fn restore(&self, batch: Vec<Record>) -> Result<Vec<Restored>, Error> {
+        self.up()?;
+        let mut rows = self.rows.lock();
+        let one = |record| rows.restore(record, self.kept);
+        let done = batch.iter().map(one).collect();
+        drop(rows);
+        self.rung.notify_waiters();
+        Ok(done)
+    }
+
+    async fn pulse(&self) -> Result<u64, Error> {
+        self.up()?;
+        Ok(self.checks.load(std::sync::atomic::Ordering::SeqCst))
     }
 }

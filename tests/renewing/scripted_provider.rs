@@ -28,6 +28,8 @@ pub(crate) enum Trick {
     OmitExpiry,
     /// Refuses the client.
     RefuseClient,
+    /// Says that the grant is another client's.
+    NotOurs,
     /// Wants to be left alone.
     RateLimit(Option<Duration>),
     /// Answers 404.
@@ -183,6 +185,10 @@ impl ScriptedProvider {
             Trick::RefuseClient => CallError::ClientRefused {
                 provider,
                 code: "invalid_client".into(),
+            },
+            Trick::NotOurs => CallError::OtherClient {
+                provider,
+                code: "client_id_mismatch".into(),
             },
             Trick::RateLimit(retry_after) => CallError::RateLimited {
                 provider,

@@ -1,10 +1,13 @@
 //! Two processes, one store.
 
-use daypass::{store::Status, token::Error};
+use daypass::{
+    store::{ReauthReason, Status},
+    token::Error,
+};
 use tokio::time::{advance, sleep};
 
 use crate::{
-    scripted_provider::{Call, ScriptedProvider},
+    scripted_provider::{Call, ScriptedProvider, Trick},
     world::{HOUR, World, secs, settle},
 };
 
@@ -91,6 +94,36 @@ async fn a_refusal_after_a_sibling_rotated_is_not_a_dead_grant() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_after_a_siblings_answer_was_lost_is_a_lost_rotation() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    // One is so slow that its lease is lost to two, whose answer is lost.
+    world.store.faults.lock().forget_leases = true;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    world.provider.trick(Trick::Slow(secs(60)));
+    world.provider.trick(Trick::LoseAnswer);
+    let asked = key.clone();
+    let first = tokio::spawn(async move { one.bearer(&asked).await });
+    settle().await;
+    advance(secs(31)).await;
+    assert!(matches!(
+        two.bearer(&key).await,
+        Err(Error::RefreshFailed { .. })
+    ));
+    let outcome = first.await.unwrap();
+    assert!(
+        matches!(
+            outcome,
+            Err(Error::NeedsReauth {
+                reason: ReauthReason::LostRotation,
+                ..
+            })
+        ),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_predecessor_that_comes_back_with_tokens_overrules_the_mark_of_its_successor() {
     let world = World::new();
     let key = world.connect("u1", secs(0)).await;
@@ -113,6 +146,20 @@ async fn a_predecessor_that_comes_back_with_tokens_overrules_the_mark_of_its_suc
     assert_eq!(world.stored(&key).await.status, Status::Active);
     settle().await;
     assert_eq!(two.bearer(&key).await.unwrap(), "access-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_a_siblings_spool_is_not_called_lost() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    world.store.faults.lock().refuse_commits = true;
+    assert_eq!(one.bearer(&key).await.unwrap(), "access-1");
+    sleep(secs(300)).await;
+    // Two asks before one has offered it again; the lease has long run out.
+    world.store.faults.lock().refuse_commits = false;
+    assert_eq!(two.bearer(&key).await.unwrap(), "access-1");
+    assert!(two.heard.needs_reauth.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,6 +284,92 @@ async fn a_removal_that_could_not_be_read_when_it_was_told_is_read_later() {
         two.bearer(&key).await,
         Err(Error::NotConnected { .. })
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_a_removal_has_overtaken_is_not_kept() {
+    let world = World::new();
+    let key = world.connect("u1", HOUR).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    settle().await;
+    world.store.faults.lock().load_takes = secs(10);
+    let (caller, asked) = (one.clone(), key.clone());
+    let before = tokio::spawn(async move { caller.bearer(&asked).await });
+    settle().await;
+    world.store.faults.lock().load_takes = secs(0);
+    two.tokens.disconnect(&key).await.unwrap();
+    settle().await;
+    // It asks after the removal, while the old answer is still on its way.
+    let (caller, asked) = (one.clone(), key.clone());
+    let after = tokio::spawn(async move { caller.bearer(&asked).await });
+    sleep(secs(11)).await;
+    drop(before.await.unwrap());
+    for outcome in [after.await.unwrap(), one.bearer(&key).await] {
+        assert!(
+            matches!(outcome, Err(Error::NotConnected { .. })),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_a_removal_by_this_very_process_has_overtaken_is_not_kept() {
+    let world = World::new();
+    let key = world.connect("u1", HOUR).await;
+    world.store.faults.lock().deaf = true;
+    let one = world.sidecar(1).await;
+    world.store.faults.lock().load_takes = secs(10);
+    let (caller, asked) = (one.clone(), key.clone());
+    let before = tokio::spawn(async move { caller.bearer(&asked).await });
+    settle().await;
+    world.store.faults.lock().load_takes = secs(0);
+    one.tokens.disconnect(&key).await.unwrap();
+    sleep(secs(11)).await;
+    drop(before.await.unwrap());
+    let outcome = one.bearer(&key).await;
+    assert!(
+        matches!(outcome, Err(Error::NotConnected { .. })),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_a_removed_connection_does_not_outlast_its_successor() {
+    let world = World::new();
+    let key = world.connect("u1", HOUR).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    settle().await;
+    world.store.faults.lock().load_takes = secs(10);
+    let (caller, asked) = (one.clone(), key.clone());
+    let before = tokio::spawn(async move { caller.bearer(&asked).await });
+    settle().await;
+    world.store.faults.lock().load_takes = secs(0);
+    two.tokens.disconnect(&key).await.unwrap();
+    world.grant("u1", "successor", Some(HOUR), true).await;
+    sleep(secs(11)).await;
+    drop(before.await.unwrap());
+    assert_eq!(one.bearer(&key).await.unwrap(), "access-successor");
+    assert_eq!(world.provider.renewals(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_whose_answer_a_removal_has_overtaken_is_not_kept() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    settle().await;
+    world.store.faults.lock().commit_takes = secs(10);
+    let (caller, asked) = (one.clone(), key.clone());
+    let before = tokio::spawn(async move { caller.bearer(&asked).await });
+    settle().await;
+    two.tokens.disconnect(&key).await.unwrap();
+    sleep(secs(11)).await;
+    drop(before.await.unwrap());
+    let outcome = one.bearer(&key).await;
+    assert!(
+        matches!(outcome, Err(Error::NotConnected { .. })),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,12 +18,12 @@ use daypass::{
     },
     provider::Account,
     store::{
-        Connection, ReauthReason, Store,
+        Connection, Digest, ReauthReason, Store,
         seal::{Key, KeyRing, generate_key},
     },
     token::{
-        Bearer, Config, Error, Grant, GrantTokens, Lookup, Observer, Parts, Renewal, TokenSource,
-        Tokens,
+        Bearer, Config, Error, Grant, GrantTokens, Issued, Lookup, Observer, Parts, Renewal,
+        TokenSource, Tokens,
     },
 };
 use parking_lot::Mutex;
@@ -83,6 +83,8 @@ pub(crate) struct Sidecar {
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) needs_reauth: Mutex<Vec<ReauthReason>>,
+    /// Generations and digests.
+    pub(crate) issued: Mutex<Vec<(u64, Digest)>>,
 }
 
 impl Observer for Heard {
@@ -90,6 +92,10 @@ impl Observer for Heard {
     fn renewed(&self, _: &Renewal<'_>) {}
     fn needs_reauth(&self, _: &ConnectionKey, reason: ReauthReason) {
         self.needs_reauth.lock().push(reason);
+    }
+    fn issued(&self, issued: &Issued<'_>) {
+        let issued = (issued.generation.get(), issued.digest);
+        self.issued.lock().push(issued);
     }
     fn spooled(&self, _: usize) {}
     fn store_failed(&self) {}
@@ -185,6 +191,10 @@ impl World {
             .await;
         writer.tokens.save(&[grant]).await.unwrap();
         writer.lifecycle.stop();
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(crate) fn account(&self) -> Account {

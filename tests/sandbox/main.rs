@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 mod calcom;
 mod calendly;
 mod control;
+mod webhooks;
 
 /// 2026-11-21T05:36:03Z: not at the start of a minute, so that floors show.
 const NOW: Timestamp = Timestamp::from_secs(1_795_239_363);

@@ -65,8 +65,9 @@ pub(crate) fn cluster() -> Vec<Server> {
         .map(|_| {
             let bus = free_port().to_string();
             let options = ["--cluster-enabled", "yes", "--cluster-port", &bus];
-            let kept = ["--cluster-node-timeout", "2000", "--appendonly", "yes"];
-            Server::start(&[&options[..], &kept].concat())
+            let kept = ["--appendonly", "yes", "--appendfsync", "always"];
+            let patience = ["--cluster-node-timeout", "2000"];
+            Server::start(&[&options[..], &kept, &patience].concat())
         })
         .collect();
     let mut command = Command::new("redis-cli");

@@ -48,6 +48,8 @@ pub(crate) struct Pair {
 struct BegunBy {
     at: u64,
     asked: Instant,
+    /// When it asked for the lease that it has: to begin, or to prolong it since.
+    leased: Instant,
     token: Option<String>,
 }
 
@@ -86,6 +88,9 @@ impl Counts {
         *most = n.max(*most);
     }
 }
+
+/// Its user has connected anew, or disconnected.
+const REPLACED: &str = "replaced by its user";
 
 /// More calls a minute for one connection than any fault explains.
 const STORM: usize = 18;
@@ -155,7 +160,8 @@ impl Ledger {
         }
     }
 
-    fn undisturbed(&self, slot: usize, since: Instant) -> bool {
+    /// Whether nothing has gone wrong at `slot`, or for everyone, from a lease's length before `since`.
+    pub(crate) fn undisturbed(&self, slot: usize, since: Instant) -> bool {
         let quiet = |slot| {
             self.disturbed
                 .get(&slot)
@@ -209,9 +215,15 @@ impl Ledger {
     pub(crate) fn replaced(&mut self, key: &ConnectionKey, by: Option<&str>) {
         for (token, pair) in &mut self.pairs {
             if pair.key == *key && Some(token.as_str()) != by {
-                pair.excuse.get_or_insert("replaced by its user");
+                pair.excuse.get_or_insert(REPLACED);
             }
         }
+    }
+
+    /// Whether its user has replaced it, or what it was minted from.
+    pub(crate) fn was_replaced(&self, refresh: &str) -> bool {
+        let pair = self.pairs.get(refresh);
+        pair.is_some_and(|pair| pair.excuse == Some(REPLACED))
     }
 
     pub(crate) fn spooled(&mut self, refresh: &str, spooled: bool) {
@@ -223,8 +235,20 @@ impl Ledger {
     /// The store has recorded that `who` begins with what it holds.
     pub(crate) fn began(&mut self, who: Who, key: &ConnectionKey, asked: Instant) {
         let (at, token) = (self.now, self.current.get(key).cloned());
-        let begun = BegunBy { at, asked, token };
+        let begun = BegunBy {
+            at,
+            asked,
+            leased: asked,
+            token,
+        };
         self.begun.insert((who, key.clone()), begun);
+    }
+
+    /// The store has prolonged the lease of `who`.
+    pub(crate) fn prolonged(&mut self, who: Who, key: &ConnectionKey, asked: Instant) {
+        if let Some(begun) = self.begun.get_mut(&(who, key.clone())) {
+            begun.leased = asked;
+        }
     }
 
     /// `who` sends `refresh`. Here is where invariant 1 is held.
@@ -248,7 +272,7 @@ impl Ledger {
         let Some(pair) = self.pairs.get_mut(refresh) else {
             return self.violate(format!("{who:?} sends {refresh}, which nobody issued"));
         };
-        let late = since + lease < Instant::now();
+        let late = begun.leased + lease < Instant::now();
         let spent = pair.accepted.is_some();
         let known = pair.answered == Some(who);
         let left = pair.left_store.is_some_and(|left| left < begun.at);

@@ -6,6 +6,8 @@
 //! - `DAYPASS_SIM_SEED=7 cargo test --test simulation one_seed` repeats one, step by step.
 //! - `DAYPASS_SIM_WITHOUT=UnfencedMarks` beside it takes a protection out.
 //! - `DAYPASS_SIM_SEEDS=100000` runs that many; `DAYPASS_LONG_TESTS=1` a million.
+//!
+//! Beside it, [`exhaustive`] looks at every state of a model of the bare protocol.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,9 +17,12 @@
 )]
 
 mod dice;
+mod exhaustive;
 mod ledger;
 #[path = "../renewing/memory_store.rs"]
 mod memory_store;
+#[path = "../../src/token/model/mod.rs"]
+mod model;
 mod mutant;
 mod network;
 mod plan;
@@ -38,6 +43,9 @@ use crate::{
     mutant::{Mutant, PROTECTIONS},
     schedule::{Report, run},
 };
+
+/// Those of `docs/refresh-protocol.md`, all of which are held here.
+const INVARIANTS: usize = 8;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -105,7 +113,10 @@ fn no_schedule_breaks_an_invariant() {
         .iter()
         .map(|(what, n)| format!("{what}: {n}"))
         .collect();
-    say(&format!("simulation: {}", counted.join(", ")));
+    say(&format!(
+        "simulation: {INVARIANTS} invariants, {}",
+        counted.join(", ")
+    ));
     if let Some(failed) = failed {
         let (seed, what) = (failed.seed, failed.violation.unwrap());
         panic!(

@@ -9,15 +9,19 @@ use daypass::{
         ids::{ConnectionKey, OwnerId},
     },
     store::{
-        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-        Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+        Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+        Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent,
+        Store, Turn,
     },
     token::Disk,
 };
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::{ledger::Who, memory_store::MemoryStore, mutant::Mutant, world::World};
+use crate::{
+    ledger::Who, memory_store::MemoryStore, mutant::Mutant, schedule::disconnect_elsewhere,
+    world::World,
+};
 
 /// How long a client waits for the store.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -107,6 +111,16 @@ impl Wire {
         done: Result<T, Error>,
     ) -> Result<T, Error> {
         let (world, slot) = (&self.world, self.who.slot);
+        let lag = world.plan.store_lag;
+        if lag > 0 && !world.is_healed() && world.dice.in_thousand(lag) {
+            // News of what happens meanwhile overtakes it: here of a removal, now and then.
+            if let Some(key) = key
+                && world.dice.in_thousand(30)
+            {
+                disconnect_elsewhere(world, slot, key);
+            }
+            sleep(world.dice.millis(100, 4500)).await;
+        }
         sleep(world.dice.millis(1, 8)).await;
         let lost = self.loses() || !world.reaches(slot);
         if lost {
@@ -219,9 +233,14 @@ impl Store for Wire {
         if self.is(Mutant::LeasesRunOut) {
             return Ok(true);
         }
-        let (core, asked) = (self.core(), key.clone());
-        self.carry("extend", Some(key), async move {
-            core.extend(&asked, owner, ttl).await
+        let (world, core, who) = (Arc::clone(&self.world), self.core(), self.who);
+        let (since, key) = (Instant::now(), key.clone());
+        self.carry("extend", Some(&key.clone()), async move {
+            let kept = core.extend(&key, owner, ttl).await?;
+            if kept {
+                world.ledger.lock().prolonged(who, &key, since);
+            }
+            Ok(kept)
         })
         .await
     }
@@ -354,6 +373,22 @@ impl Store for Wire {
         .await
     }
 
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        let (core, asked) = (self.core(), duty.clone());
+        self.carry("take duty", None, async move {
+            core.take_duty(&asked, owner, ttl).await
+        })
+        .await
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        let (core, asked) = (self.core(), duty.clone());
+        self.carry("leave duty", None, async move {
+            core.leave_duty(&asked, owner).await
+        })
+        .await
+    }
+
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {
         let (core, due) = (self.core(), due.clone());
         self.carry("due", None, async move { core.due(&due).await })
@@ -376,6 +411,10 @@ impl Store for Wire {
 
     async fn check(&self) -> Result<(), Error> {
         self.world.store.check().await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.world.store.ping().await
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) pace: Duration,
     /// Lost messages to and from the store, in a thousand.
     pub(crate) store_loss: u64,
+    /// Answers of the store that are late, in a thousand.
+    pub(crate) store_lag: u64,
     /// Token calls that go wrong, in a thousand.
     pub(crate) provider_loss: u64,
     /// How often a process stands still or dies between two steps of a renewal, in a thousand.
@@ -110,6 +112,7 @@ impl Plan {
             provider_loss: dice.pick(&[0, 50, 200]),
             strikes: dice.pick(&[0, 0, 15, 40]),
             keep_alive: Duration::from_mins(dice.pick(&[4, 10_000])),
+            store_lag: dice.pick(&[0, 20, 100]),
             events,
         };
         plan.events.sort_by_key(|(at, _)| *at);

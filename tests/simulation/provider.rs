@@ -22,7 +22,7 @@ pub(crate) struct Authority {
     lifetime: Duration,
     refresh: BTreeMap<String, Token>,
     access: BTreeMap<String, Token>,
-    issued: u64,
+    pub(crate) issued: u64,
     pub(crate) down_until: Instant,
 }
 

@@ -16,7 +16,7 @@ use crate::{
     ledger::Counts,
     mutant::Mutant,
     plan::{Event, Plan, TROUBLE},
-    world::{Running, World},
+    world::{Had, Running, World},
 };
 
 /// What came of one schedule.
@@ -135,9 +135,13 @@ async fn request(world: &Arc<World>, running: &Running, user: usize) {
         Some(bearer) => Ok(bearer),
         None => bounded(world, running, running.tokens.bearer(key.clone())).await,
     };
-    let must_reconnect = matches!(outcome, Err(Error::NeedsReauth { .. }));
+    let reconnects_in_thousand = match &outcome {
+        Err(Error::NeedsReauth { .. }) => 100,
+        Err(Error::NotConnected { .. }) => 20,
+        _ => 0,
+    };
     let Some(bearer) = judged(world, running, user, outcome) else {
-        if must_reconnect && !world.is_healed() && world.dice.in_thousand(100) {
+        if !world.is_healed() && world.dice.in_thousand(reconnects_in_thousand) {
             let slot = running.who.slot;
             by_hand(world, Event::Connect { slot, user });
         }
@@ -195,7 +199,7 @@ fn whose(world: &World, running: &Running, user: usize, bearer: &Bearer) {
     }
 }
 
-/// Invariants 3 and 6.
+/// Invariants 3, 6 and 8.
 fn judged(
     world: &World,
     running: &Running,
@@ -203,17 +207,25 @@ fn judged(
     outcome: Result<Arc<Bearer>, Error>,
 ) -> Option<Arc<Bearer>> {
     let key = world.key(user);
+    if outcome.is_ok() && world.knows_removed(running.who.slot, &key) {
+        let what = format!("{:?} serves {key}, which was removed", running.who);
+        world.ledger.lock().violate(what);
+    }
     let (slot, now) = (&world.slots[running.who.slot], Instant::now());
     let mut had = slot.had.lock();
     let had = had.entry((running.who, user)).or_default();
     match outcome {
         Ok(bearer) => {
             whose(world, running, user, &bearer);
-            if had.as_ref().is_none_or(|had| had.0 != bearer.generation()) {
+            let known = had.as_ref().map(|had| had.generation);
+            if known != Some(bearer.generation()) {
                 use daypass::base::clock::Clock;
                 let left = bearer.expires_at().saturating_since(slot.clock.now());
-                let certain = left.saturating_sub(SKEW);
-                *had = Some((bearer.generation(), now + certain));
+                *had = Some(Had {
+                    generation: bearer.generation(),
+                    token: bearer.danger_token().danger_expose().clone(),
+                    until: now + left.saturating_sub(SKEW),
+                });
             }
             Some(bearer)
         }
@@ -223,17 +235,22 @@ fn judged(
         }
         Err(Error::ShuttingDown) => None,
         Err(error) => {
-            let mut ledger = world.ledger.lock();
-            ledger.counts.add("requests without a token", 1);
-            if let Some((generation, ends)) = had
-                && now < *ends
+            let what = "requests without a token";
+            world.ledger.lock().counts.add(what, 1);
+            if let Some(Had {
+                generation,
+                token,
+                until,
+            }) = had
+                && now < *until
                 && !*world.jumped.lock()
                 && world.store.peek(&key).is_some()
                 && world.connected.lock().get(&key) <= Some(generation)
-                && !ledger.tainted.contains(&key)
+                && !world.is_of_the_removed(&key, token)
+                && !world.ledger.lock().tainted.contains(&key)
             {
                 let what = format!("{:?} withholds {key} {generation}: {error}", running.who);
-                ledger.violate(what);
+                world.ledger.lock().violate(what);
             }
             None
         }
@@ -294,6 +311,7 @@ fn befall(world: &Arc<World>, event: Event) {
         }
         Event::Deaf { long } => {
             world.ledger.lock().counts.add("lost notifications", 1);
+            extend(&mut world.deaf_until.lock(), now + long);
             world.store.faults.lock().deaf = true;
             let world = Arc::clone(world);
             tokio::spawn(async move {
@@ -316,6 +334,14 @@ fn jump(world: &World, slot: Option<usize>, millis: i64) {
     } else {
         world.ledger.lock().trouble(&world.keys());
         world.store_clock.jump(millis);
+    }
+}
+
+/// Somebody disconnects the user of `key`, and not at `slot`.
+pub(crate) fn disconnect_elsewhere(world: &Arc<World>, slot: usize, key: &ConnectionKey) {
+    let slot = (slot + 1) % world.plan.sidecars;
+    if let Some(user) = world.keys().iter().position(|other| other == key) {
+        by_hand(world, Event::Disconnect { slot, user });
     }
 }
 

@@ -49,9 +49,18 @@ pub(crate) struct Slot {
     pub(crate) running: Mutex<Option<Running>>,
     pub(crate) paused_until: Mutex<Instant>,
     pub(crate) cut_until: Mutex<Instant>,
-    /// What each of its processes has given out last, and until when that is good.
-    pub(crate) had: Mutex<BTreeMap<(Who, usize), Option<(Generation, Instant)>>>,
+    /// What each of its processes has given out last.
+    pub(crate) had: Mutex<BTreeMap<(Who, usize), Option<Had>>>,
     lives: Mutex<u32>,
+}
+
+/// A token that was given out.
+#[derive(Clone, Debug)]
+pub(crate) struct Had {
+    pub(crate) generation: Generation,
+    pub(crate) token: String,
+    /// Until when it is certainly good.
+    pub(crate) until: Instant,
 }
 
 /// One process.
@@ -78,6 +87,12 @@ pub(crate) struct World {
     pub(crate) jumped: Mutex<bool>,
     /// The generation with which each user connected last.
     pub(crate) connected: Mutex<BTreeMap<ConnectionKey, Generation>>,
+    /// How many pairs the provider had issued when each connection was removed last.
+    issued_before_removal: Mutex<BTreeMap<ConnectionKey, u64>>,
+    /// When each connection that is no more was removed.
+    removed: Mutex<BTreeMap<ConnectionKey, Instant>>,
+    /// Until when nobody hears of changes.
+    pub(crate) deaf_until: Mutex<Instant>,
     healed: Mutex<bool>,
     /// The store after each of its last writes.
     history: Mutex<VecDeque<Rows>>,
@@ -121,6 +136,10 @@ impl Slot {
     }
 }
 
+/// How long news may be on its way, while nothing else is wrong: a late answer, and one to the question
+/// that follows from it.
+const NEWS: Duration = Duration::from_secs(20);
+
 /// How many writes a replica may lack.
 const HISTORY: usize = 8;
 
@@ -153,6 +172,9 @@ impl World {
             store_down_until: Mutex::new(Instant::now()),
             jumped: Mutex::new(false),
             connected: Mutex::default(),
+            issued_before_removal: Mutex::default(),
+            removed: Mutex::default(),
+            deaf_until: Mutex::new(Instant::now()),
             healed: Mutex::new(false),
             history: Mutex::default(),
             keys: Arc::new(KeyRing::new("k1", vec![Key::parse("k1", &key).unwrap()]).unwrap()),
@@ -253,6 +275,29 @@ impl World {
         });
     }
 
+    /// Whether `token` was of a connection that has been removed. Its generation does not tell: that of
+    /// the next connection begins anew.
+    pub(crate) fn is_of_the_removed(&self, key: &ConnectionKey, token: &str) -> bool {
+        let number = token.rsplit('-').next().unwrap().parse::<u64>().unwrap();
+        let before = self.issued_before_removal.lock().get(key).copied();
+        let minted_later = || {
+            let refresh = token.replacen("a-", "r-", 1);
+            self.ledger.lock().was_replaced(&refresh)
+        };
+        before.is_some_and(|issued| number <= issued || minted_later())
+    }
+
+    /// Whether the process at `slot` must have heard by now that `key` was removed.
+    pub(crate) fn knows_removed(&self, slot: usize, key: &ConnectionKey) -> bool {
+        let removed = self.removed.lock().get(key).copied();
+        removed.is_some_and(|at| {
+            let deaf = self.mutant == Some(Mutant::NoNotifications)
+                || at <= *self.deaf_until.lock() + NEWS;
+            let told = !deaf && at + NEWS < Instant::now();
+            told && self.ledger.lock().undisturbed(slot, at)
+        })
+    }
+
     fn refresh_token(&self, key: &ConnectionKey) -> Option<String> {
         let sealed = self.store.peek(key)?.tokens?.refresh?;
         let aad = Aad::new(key, Field::RefreshToken);
@@ -290,7 +335,13 @@ impl World {
         if let Some(now) = self.store.peek(key) {
             self.connected.lock().insert(key.clone(), now.generation);
         }
+        self.removed.lock().remove(key);
         if self.store.peek(key).is_none() {
+            self.removed.lock().insert(key.clone(), Instant::now());
+            let issued = self.authority.lock().issued;
+            self.issued_before_removal
+                .lock()
+                .insert(key.clone(), issued);
             for slot in &self.slots {
                 slot.had
                     .lock()

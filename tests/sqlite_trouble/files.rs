@@ -231,6 +231,50 @@ async fn a_file_of_a_newer_version_is_not_touched() {
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
+/// A file as the first version left it.
+fn of_the_first_version(path: &Path) -> rusqlite::Connection {
+    let db = rusqlite::Connection::open(path).unwrap();
+    let tables = include_str!("../../src/store/sqlite/migrations/0001_connections.sql");
+    db.execute_batch(tables).unwrap();
+    db.pragma_update(None, "application_id", 0x4461_7950)
+        .unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    db
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date_and_stays_usable_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let db = of_the_first_version(&path);
+    db.execute_batch(
+        "INSERT INTO connections (provider, user, id, generation, created_at, updated_at, needs_reauth) \
+         VALUES ('calendly', 'anna', randomblob(16), 0, 0, 0, 0)",
+    )
+    .unwrap();
+    for _time in 0..2 {
+        let store = open(&path).unwrap();
+        assert!(store.load(&calendly("anna")).await.unwrap().is_some());
+    }
+    let says = |pragma| -> i64 {
+        db.pragma_query_value(None, pragma, |row| row.get(0))
+            .unwrap()
+    };
+    assert_eq!(says("user_version"), 1, "what the first version asks for");
+}
+
+#[tokio::test]
+async fn a_newer_file_that_this_version_can_work_with_is_worked_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    drop(open(&path).unwrap());
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute("INSERT INTO schema_versions VALUES (99, 1)", [])
+        .unwrap();
+    let store = open(&path).unwrap();
+    store.save(vec![new("anna", seal("t"))]).await.unwrap();
+}
+
 #[tokio::test]
 async fn another_programs_database_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();

@@ -18,8 +18,8 @@ use daypass::{
     },
     http::tls::{Alpn, client_config},
     store::{
-        Connection, Cooldown, Everything, Fence, Lease, NewConnection, Redemption, Renewed, Saved,
-        SealedTokens, SharedStore, Store,
+        Archive, Connection, Cooldown, Everything, Fence, Lease, NewConnection, Redemption,
+        Renewed, Saved, SealedTokens, SharedStore, Store,
         postgres::{self, Postgres, Surroundings, TimeSource},
         seal::Sealed,
         sqlite::{Options, Sqlite},
@@ -54,6 +54,8 @@ pub(crate) struct Bench<S: ?Sized = dyn Store> {
     pub(crate) store: Arc<S>,
     /// A second handle to it, as another process would have one.
     pub(crate) other: Arc<S>,
+    /// The first handle, for exact copies.
+    pub(crate) archive: Arc<dyn Archive>,
     /// What both go by.
     pub(crate) clock: ManualClock,
     /// Whatever must live as long as the store.
@@ -67,13 +69,15 @@ pub(crate) fn sqlite() -> Bench<dyn Everything> {
     let mut options = Options::default();
     options.keep_changes = KEPT;
     options.poll_every = Duration::from_millis(5);
-    let open = || -> Arc<dyn Everything> {
+    let open = || -> Arc<Sqlite> {
         let path = place.path().join("daypass.db");
         Arc::new(Sqlite::open_with(path, Arc::new(clock.clone()), options.clone()).unwrap())
     };
+    let archive = open();
     Bench {
-        store: open(),
+        store: Arc::clone(&archive) as Arc<dyn Everything>,
         other: open(),
+        archive,
         clock: clock.clone(),
         _place: Box::new(place),
     }
@@ -107,7 +111,7 @@ fn postgres_at(url: &str) -> Bench<dyn Everything> {
     options.timeout = Duration::from_secs(30);
     options.time = TimeSource::Clock(Arc::new(clock.clone()));
     let address = postgres::Address::parse(url).unwrap();
-    let open = || -> Arc<dyn Everything> {
+    let open = || -> Arc<Postgres> {
         let surroundings = Surroundings {
             tls: client_config(None, Alpn::Unset).unwrap(),
             lifecycle: lifecycle.clone(),
@@ -117,9 +121,11 @@ fn postgres_at(url: &str) -> Bench<dyn Everything> {
         let open = tokio::task::block_in_place(|| Handle::current().block_on(opening));
         Arc::new(open.unwrap())
     };
+    let archive = open();
     Bench {
-        store: open(),
+        store: Arc::clone(&archive) as Arc<dyn Everything>,
         other: open(),
+        archive,
         clock,
         _place: Box::new(lifecycle),
     }
@@ -128,9 +134,10 @@ fn postgres_at(url: &str) -> Bench<dyn Everything> {
 /// A store in memory, which has no files and no processes: both handles are the same.
 pub(crate) fn memory() -> Bench {
     let clock = ManualClock::new(START);
-    let store: SharedStore = MemoryStore::remembering(Arc::new(clock.clone()), KEPT as usize);
+    let store = MemoryStore::remembering(Arc::new(clock.clone()), KEPT as usize);
     Bench {
-        other: Arc::clone(&store),
+        other: Arc::clone(&store) as SharedStore,
+        archive: Arc::clone(&store) as Arc<dyn Archive>,
         store,
         clock,
         _place: Box::new(()),
@@ -150,6 +157,7 @@ impl Bench<dyn Everything> {
         Bench {
             store: Arc::clone(&self.store) as SharedStore,
             other: Arc::clone(&self.other) as SharedStore,
+            archive: Arc::clone(&self.archive),
             clock: self.clock.clone(),
             _place: Box::new(()),
         }

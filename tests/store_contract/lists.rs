@@ -142,7 +142,7 @@ async fn due(bench: &Bench, now: Timestamp, limit: usize) -> Vec<String> {
     keys.iter().map(|key| key.user.to_string()).collect()
 }
 
-pub(crate) async fn the_sweep_gets_the_oldest_first_and_no_more_than_asked(bench: &Bench) {
+pub(crate) async fn the_sweep_gets_the_longest_due_first_and_no_more_than_asked(bench: &Bench) {
     for (user, days) in [
         ("ten", 10),
         ("thirty", 30),
@@ -190,7 +190,10 @@ pub(crate) async fn the_sweep_includes_refresh_tokens_near_their_end(bench: &Ben
     aged(bench, "ends-late", 1, Some(9)).await;
     aged(bench, "both", 10, Some(1)).await;
     aged(bench, "old", 9, None).await;
-    assert_eq!(due(bench, START, 9).await, ["both", "old", "ends-soon"]);
+    aged(bench, "ended", 3, Some(0)).await;
+    // Due for three days, two, two, and one.
+    let expected = ["both", "ended", "old", "ends-soon"];
+    assert_eq!(due(bench, START, 9).await, expected);
     assert_eq!(due(bench, START, 1).await, ["both"]);
 }
 

@@ -23,7 +23,11 @@ mod bench;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod copies;
+#[cfg(test)]
 mod deliveries;
+#[cfg(test)]
+mod duties;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
@@ -102,6 +106,12 @@ macro_rules! contract {
             leases: the_connection_is_read_under_the_lease,
             leases: leases_of_different_connections_are_independent,
             leases: a_clock_that_was_set_back_does_not_lock_everybody_out,
+            duties: only_one_of_many_gets_the_duty,
+            duties: who_has_the_duty_gets_it_again,
+            duties: a_duty_is_free_when_its_time_is_over,
+            duties: a_duty_given_back_is_free_at_once,
+            duties: duties_of_different_names_are_independent,
+            duties: a_clock_that_was_set_back_leaves_no_duty_undone,
             fences: what_was_committed_is_what_the_next_renewal_reads,
             fences: of_many_commits_from_one_generation_one_is_stored,
             fences: a_commit_from_an_old_generation_changes_nothing,
@@ -127,7 +137,7 @@ macro_rules! contract {
             attempts: a_commit_clears_attempts_and_cooldown,
             lists: pages_follow_each_other_in_the_order_of_keys,
             lists: pages_are_filtered,
-            lists: the_sweep_gets_the_oldest_first_and_no_more_than_asked,
+            lists: the_sweep_gets_the_longest_due_first_and_no_more_than_asked,
             lists: the_sweep_leaves_out_what_cannot_be_renewed_now,
             lists: the_sweep_includes_refresh_tokens_near_their_end,
             lists: the_census_counts_by_provider_and_health,
@@ -141,6 +151,17 @@ macro_rules! contract {
             changes: waiting_ends_with_nothing,
             changes: who_missed_too_much_is_told_so,
             changes: a_cursor_from_elsewhere_means_anything_may_have_changed,
+            copies: a_copy_reads_back_as_it_was,
+            copies: copies_follow_each_other_in_the_order_of_keys,
+            copies: a_copy_replaces_what_is_older,
+            copies: a_copy_never_replaces_what_is_newer,
+            copies: a_copy_spares_another_connection_with_its_key,
+            copies: each_copy_of_a_batch_has_its_own_outcome_in_its_order,
+            copies: a_copy_is_told_to_others_if_it_is_written,
+            copies: a_copy_keeps_the_lease_and_shows_it,
+            copies: a_copy_goes_on_from_where_it_was,
+            copies: a_copy_is_listed_counted_and_swept_like_any_other,
+            copies: every_check_is_felt_in_the_pulse,
         }
     };
     (@others $open:path) => {
@@ -274,10 +295,10 @@ macro_rules! contract {
 contract!(everything: sqlite, crate::bench::sqlite);
 
 #[cfg(test)]
-contract!(connections: redis, crate::redis_bench::single);
+contract!(everything: redis, crate::redis_bench::single);
 
 #[cfg(test)]
-contract!(connections: redis_cluster, crate::redis_bench::cluster);
+contract!(everything: redis_cluster, crate::redis_bench::cluster);
 
 #[cfg(test)]
 contract!(everything: postgres, crate::bench::postgres);

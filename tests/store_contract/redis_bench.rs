@@ -12,7 +12,7 @@ use std::{
 use daypass::{
     base::{clock::ManualClock, lifecycle::Lifecycle, random::OsRandom},
     store::{
-        SharedStore,
+        Everything,
         redis::{Address, Options, Parts, Redis, Time},
     },
 };
@@ -24,13 +24,13 @@ use crate::{
 };
 
 /// A store on one server.
-pub(crate) fn single() -> Bench {
+pub(crate) fn single() -> Bench<dyn Everything> {
     static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start(&[]));
     bench(&format!("redis://127.0.0.1:{}", SERVER.port))
 }
 
 /// A store on a cluster.
-pub(crate) fn cluster() -> Bench {
+pub(crate) fn cluster() -> Bench<dyn Everything> {
     static SERVERS: LazyLock<Vec<Server>> = LazyLock::new(redis_servers::cluster);
     let nodes: Vec<String> = SERVERS
         .iter()
@@ -39,13 +39,13 @@ pub(crate) fn cluster() -> Bench {
     bench(&format!("redis-cluster://{}", nodes.join(",")))
 }
 
-fn bench(url: &str) -> Bench {
+fn bench(url: &str) -> Bench<dyn Everything> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let prefix = NEXT.fetch_add(1, Ordering::Relaxed);
     let url = format!("{url}?prefix=t{prefix}");
     let clock = ManualClock::new(START);
     let lifecycle = Lifecycle::new();
-    let open = || -> SharedStore {
+    let open = || -> Arc<Redis> {
         let parts = Parts {
             trust: None,
             time: Time::Clock(Arc::new(clock.clone())),
@@ -58,9 +58,11 @@ fn bench(url: &str) -> Bench {
         let opening = Redis::open_with(Address::parse(&url).unwrap(), parts, options);
         Arc::new(block_in_place(|| Handle::current().block_on(opening)).unwrap())
     };
+    let archive = open();
     Bench {
-        store: open(),
+        store: Arc::clone(&archive) as Arc<dyn Everything>,
         other: open(),
+        archive,
         clock: clock.clone(),
         _place: Box::new(lifecycle),
     }

@@ -85,7 +85,7 @@ pub(super) fn with_core<T>(
 
 /// Refuses to make a database where there is none: listing or renewing what is not there is a
 /// mistake in the path.
-fn must_exist(loaded: &Loaded) -> Outcome {
+pub(super) fn must_exist(loaded: &Loaded) -> Outcome {
     let Backend::Sqlite { path } = &loaded.settings.store.backend else {
         // A server says by itself that it cannot be reached.
         return Ok(());

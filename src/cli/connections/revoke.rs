@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Outcome, Which, must_exist, not_connected, with_core};
 use crate::{
+    app::Inward,
     cli::{known, write, write_json},
     config::Loaded,
     token::Revocation,
@@ -21,7 +22,8 @@ pub(in crate::cli) fn run(
     must_exist(loaded)?;
     let key = which.key();
     let revocation = with_core(&loaded.settings, async |core| {
-        Ok(core.tokens.disconnect(&key).await?)
+        let inward = Inward::for_command(core, &loaded.settings);
+        Ok(inward.connect.disconnect(&key).await?)
     })?;
     let Some(revocation) = revocation else {
         // One of a provider that is no longer configured can be forgotten, too.

@@ -41,6 +41,9 @@ pub(super) struct Options {
     /// Where to call, in place of the provider [default: 127.0.0.1:7420, or a free port]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// Where browsers and providers call [default: 127.0.0.1:7421, or a free port]
+    #[arg(long, value_name = "ADDRESS")]
+    ingress: Option<SocketAddr>,
     /// Where probes and metrics are [default: 127.0.0.1:7422, or a free port]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
@@ -140,6 +143,9 @@ fn configure(
         r#"# What `daypass demo` runs on; removed when it ends.
 [outbound]
 listen = "{listen}"
+[ingress]
+listen = "{ingress}"
+public_url = "http://{ingress}"
 [admin]
 listen = "{admin}"
 [store]
@@ -161,6 +167,7 @@ client_id = "{calendly_id}"
 client_secret = "{calendly_secret}"
 "#,
         listen = places.outbound,
+        ingress = places.ingress,
         admin = places.admin,
         database = home.path().join("daypass.db").display(),
         oauth_id = users.calcom_alice.client_id,

@@ -63,6 +63,16 @@ pub(super) async fn through(story: &Story, out: &mut dyn Write) -> Outcome {
         reader.renewed_since(before).await?,
     )?;
 
+    last_steps(&reader, out).await
+}
+
+/// What is done to tokens behind the app's back, and how carol comes to have some.
+#[expect(
+    clippy::future_not_send,
+    reason = "it writes to the standard output of its thread"
+)]
+async fn last_steps(reader: &Reader<'_>, out: &mut dyn Write) -> Outcome {
+    let story = reader.story;
     reader.kill(&story.calcom, "bob").await?;
     let (status, _) = reader.get("/calcom/v2/me", Some("bob")).await?;
     tell(
@@ -70,6 +80,10 @@ pub(super) async fn through(story: &Story, out: &mut dyn Write) -> Outcome {
         "killed tokens are replaced by force",
         status == StatusCode::OK,
     )?;
+
+    let link = reader.connect_link("carol").await?;
+    let leads = format!("{}/connect/", story.ingress);
+    tell(out, "a link to connect with", link.starts_with(&leads))?;
 
     reader.kill(&story.calendly, "alice").await?;
     let (status, body) = reader.get("/calendly/users/me", Some("alice")).await?;
@@ -119,6 +133,15 @@ impl<'a> Reader<'a> {
         let answer = request.send().await.map_err(failed)?;
         let status = answer.status();
         Ok((status, answer.json().await.map_err(failed)?))
+    }
+
+    async fn connect_link(&self, user: &str) -> Result<String, Error> {
+        let url = format!("{}/-/calendly/connect-link", self.story.outbound);
+        let request = self.client.post(url).header("x-user-id", user);
+        let answer = request.send().await.map_err(failed)?;
+        let link: Value = answer.json().await.map_err(failed)?;
+        let url = link.get("url").and_then(Value::as_str);
+        Ok(url.unwrap_or_default().to_owned())
     }
 
     async fn generation(&self, user: &str) -> Result<u64, Error> {

@@ -9,6 +9,7 @@ use crate::{app::Sidecar, sandbox::Sandbox};
 /// The addresses that the story takes place at.
 pub(super) struct Story {
     pub(super) outbound: String,
+    pub(super) ingress: String,
     pub(super) admin: String,
     pub(super) calcom: String,
     pub(super) calendly: String,
@@ -29,6 +30,7 @@ impl Story {
     pub(super) fn new(sidecar: &Sidecar, sandbox: &Sandbox, taken: Vec<u16>) -> Self {
         Self {
             outbound: format!("http://{}", sidecar.outbound()),
+            ingress: format!("http://{}", sidecar.ingress()),
             admin: format!("http://{}", sidecar.admin()),
             calcom: sandbox.calcom_url().to_owned(),
             calendly: sandbox.calendly_url().to_owned(),
@@ -40,6 +42,7 @@ impl Story {
     pub(super) fn addresses(&self) -> Value {
         json!({
             "outbound": self.outbound,
+            "ingress": self.ingress,
             "admin": self.admin,
             "calcom": self.calcom,
             "calendly": self.calendly,
@@ -64,6 +67,7 @@ impl Story {
     pub(super) fn told(&self) -> String {
         let Self {
             outbound,
+            ingress,
             admin,
             calcom,
             calendly,
@@ -75,6 +79,7 @@ impl Story {
 Daypass is up, between your app and two emulated providers. Nothing here leaves this machine.
 
   your app ──▶ {outbound} ──▶ Cal.com {calcom} · Calendly {calendly}
+  browsers and webhooks: {ingress}
   probes and metrics: {admin}/readyz · {admin}/metrics
 {moved}
 alice and bob are connected at both; bob is a managed user at Cal.com. Access tokens live for one
@@ -145,11 +150,23 @@ minute here (really: hours). Keep this window open for the log, and try in anoth
                 expect: "→ 200: refused, minted anew with the client's secret (log: redemption=force), \
                          replayed.\n     `Proxy-Status` tells.",
             },
+            self.connecting(),
             Step {
                 title: "Alice revokes your app at Calendly. Only she can mend that, and you are told so.",
                 try_this: vec![kill(calendly, "alice"), look("/calendly/users/me", "alice")],
                 expect: "→ 424 needs-reauth, with `reason` and `since`. bob is not affected.",
             },
         ]
+    }
+
+    fn connecting(&self) -> Step {
+        Step {
+            title: "Let carol connect: a link, the provider's consent page, and she is in.",
+            try_this: vec![format!(
+                "curl -sw '\\n' -X POST {}/-/calendly/connect-link -H 'X-User-Id: carol'",
+                self.outbound
+            )],
+            expect: "→ open `url` in a browser and consent; then call for carol as you did for alice.",
+        }
     }
 }

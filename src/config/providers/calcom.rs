@@ -55,6 +55,7 @@ pub(super) fn read(section: &Section<'_>, name: ProviderName) -> Option<Config> 
     };
     let client_id = section.optional_text("client_id");
     let client_secret = section.secret("client_secret", visible);
+    let redirect_uri = section.optional_secure_url("redirect_uri");
     let scope = section.text("scope", "", |text| Ok(text.trim().to_owned()));
     let platform_client_id = section.optional_text("platform_client_id");
     let platform_client_secret = section.secret("platform_client_secret", visible);
@@ -69,6 +70,7 @@ pub(super) fn read(section: &Section<'_>, name: ProviderName) -> Option<Config> 
         token_url: token_url?,
         client_id,
         client_secret,
+        redirect_uri,
         scope: scope?,
         platform_client_id,
         platform_client_secret,

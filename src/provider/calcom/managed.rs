@@ -10,10 +10,9 @@
 //! The provider tells these causes apart only by text, which is compared and never kept (Cal.com,
 //! token endpoints, errors).
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use url::Url;
 
 use super::Calcom;
 use crate::{
@@ -35,7 +34,9 @@ impl Calcom {
         token: &Secret<String>,
     ) -> Result<Minted, CallError> {
         let request = self
-            .platform_call(|client| vec!["v2", "oauth", client, "refresh"])?
+            .platform_call(Method::POST, None, |client| {
+                vec!["v2", "oauth", client, "refresh"]
+            })?
             .json(&json!({ "refreshToken": token.danger_expose() }));
         self.mint(user, request).await
     }
@@ -44,7 +45,7 @@ impl Calcom {
     /// user dies.
     pub(super) async fn force_managed(&self, user: i64) -> Result<Minted, CallError> {
         let id = user.to_string();
-        let request = self.platform_call(|client| {
+        let request = self.platform_call(Method::POST, None, |client| {
             vec!["v2", "oauth-clients", client, "users", &id, "force-refresh"]
         })?;
         self.mint(user, request).await
@@ -56,18 +57,17 @@ impl Calcom {
             return Err(self.managed_refusal(&answer));
         }
         let success = minted::read(&self.config.name, &answer)?;
-        let account = Account {
-            managed_user_id: Some(user),
-            ..Account::default()
-        };
         Ok(Minted {
-            account,
+            account: account(user),
             ..success.minted
         })
     }
 
-    fn platform_call<'a>(
+    /// Begins a call that the platform client makes for itself.
+    pub(super) fn platform_call<'a>(
         &'a self,
+        method: Method,
+        query: Option<&str>,
         path: impl FnOnce(&'a str) -> Vec<&'a str>,
     ) -> Result<RequestBuilder, CallError> {
         let no_client = || self.missing("platform_client_id");
@@ -79,19 +79,17 @@ impl Calcom {
         // What no header may carry cannot be sent, and the complaint would show where it is wrong.
         let id_header = HeaderValue::from_str(id).map_err(|_byte| no_client())?;
         let secret_header = secret.to_header().map_err(|_byte| no_secret())?;
-        let mut url = Url::parse(&self.config.api_base.to_string())
-            .map_err(|_invalid| self.missing("api_base"))?;
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path(id));
-        }
+        let url = self.config.api_base.resource(path(id));
+        let mut url = url.ok_or_else(|| self.missing("api_base"))?;
+        url.set_query(query);
         Ok(self
             .calls
-            .post(url)
+            .request(method, url)
             .header("x-cal-client-id", id_header)
             .header("x-cal-secret-key", secret_header))
     }
 
-    fn managed_refusal(&self, answer: &Answer) -> CallError {
+    pub(super) fn managed_refusal(&self, answer: &Answer) -> CallError {
         let name = &self.config.name;
         let body = answer.json();
         let field = |field: &str| {
@@ -126,8 +124,17 @@ impl Calcom {
     }
 }
 
+/// A managed user as an account. Its number is what bookings and webhooks call it, too.
+pub(super) fn account(user: i64) -> Account {
+    Account {
+        external_id: Some(user.to_string()),
+        organization: None,
+        managed_user_id: Some(user),
+    }
+}
+
 /// `User with ID N is not part of this OAuth client.`
-fn is_foreign_user(message: &str) -> bool {
+pub(super) fn is_foreign_user(message: &str) -> bool {
     message.starts_with("User with ID ") && message.contains("is not part of this OAuth client")
 }
 

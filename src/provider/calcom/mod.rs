@@ -5,22 +5,35 @@
 //! 2. Whether an answer refuses the token is read from its status and, for 401 and 403, from its
 //!    message: [`judge`].
 //! 3. Only managed connections can be forced: only there does the client's secret mint a pair.
+//! 4. Which user an account is, its number, is the same in both families, in webhooks and in bookings.
 
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
+use serde_json::Value;
 use url::Url;
 
-use super::{Account, ApiBase, CallError, Calls, Judgement, Kind, Minted, Provider, Verdict};
+use super::{
+    Account, ApiBase, ApiError, CallError, Calls, Consent, Denial, Judgement, Kind, ManagedUsers,
+    Meetings, Minted, Provider, Unclear, Verdict, Webhooks,
+    api::{self, Dialect, Question, Reply},
+};
 use crate::base::{
     ids::ProviderName,
     secret::{ReloadableSecret, Secret},
 };
 
+mod booking;
+mod consent;
+mod event;
 mod judge;
 mod managed;
+mod managed_user;
+mod meeting;
 mod oauth;
+mod signature;
+mod subscription;
 
 /// `[providers.<name>]` with `kind = "calcom"`.
 #[derive(Clone)]
@@ -38,6 +51,8 @@ pub struct Config {
     pub client_id: Option<String>,
     /// Its secret; without one the client is public and uses PKCE.
     pub client_secret: Option<ReloadableSecret>,
+    /// The registered redirect URI; default `{ingress.public_url}/oauth/callback/{name}`.
+    pub redirect_uri: Option<Url>,
     /// What users are asked to grant, space separated; may be empty.
     pub scope: String,
     /// The platform client that managed users belong to.
@@ -80,11 +95,26 @@ impl Calcom {
         &self.config
     }
 
+    /// Makes a call of the API.
+    async fn ask(&self, token: &Secret<String>, question: Question<'_>) -> Result<Reply, ApiError> {
+        self.calls.ask(self, question, token).await
+    }
+
+    fn unreadable(&self) -> ApiError {
+        api::unclear(&self.config.name, Unclear::Unreadable)
+    }
+
     fn missing(&self, setting: &'static str) -> CallError {
         CallError::NotConfigured {
             provider: self.config.name.clone(),
             setting,
         }
+    }
+}
+
+impl Dialect for Calcom {
+    fn denial(&self, body: &Value) -> Denial {
+        judge::denial(body)
     }
 }
 
@@ -151,6 +181,22 @@ impl Provider for Calcom {
 
     fn background_calls_per_minute(&self) -> u32 {
         BACKGROUND_CALLS_PER_MINUTE
+    }
+
+    fn consent(&self) -> Option<&dyn Consent> {
+        Some(self)
+    }
+
+    fn webhooks(&self) -> Option<&dyn Webhooks> {
+        Some(self)
+    }
+
+    fn meetings(&self) -> Option<&dyn Meetings> {
+        Some(self)
+    }
+
+    fn managed_users(&self) -> Option<&dyn ManagedUsers> {
+        self.config.platform_client_id.as_ref().map(|_| self as _)
     }
 }
 

@@ -10,7 +10,7 @@
 use super::Calcom;
 use crate::{
     base::secret::{ReloadableSecret, Secret},
-    provider::{Account, CallError, Minted, minted, refusal},
+    provider::{Account, CallError, Minted, call::Answer, minted, refusal},
 };
 
 impl Calcom {
@@ -33,10 +33,16 @@ impl Calcom {
         }
         let request = self.calls.post(self.config.token_url.clone()).form(&form);
         let answer = self.calls.send(name, request).await?;
-        if !answer.status.is_success() {
-            return Err(refusal::oauth(name, &answer));
+        if answer.status.is_success() {
+            self.minted_oauth(&answer)
+        } else {
+            Err(refusal::refresh(name, &answer))
         }
-        let success = minted::read(name, &answer)?;
+    }
+
+    /// Reads a pair of tokens; the access token names the account.
+    pub(super) fn minted_oauth(&self, answer: &Answer) -> Result<Minted, CallError> {
+        let success = minted::read(&self.config.name, answer)?;
         let account = Account {
             external_id: success.claims.and_then(|claims| claims.id("userId")),
             ..Account::default()

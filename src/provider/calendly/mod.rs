@@ -13,13 +13,25 @@ use http::{HeaderMap, StatusCode, uri::PathAndQuery};
 use serde_json::Value;
 use url::Url;
 
+use self::consent::is_scope;
 use super::{
-    Account, ApiBase, CallError, Calls, Judgement, Kind, Minted, Provider, Verdict, minted, refusal,
+    Account, ApiBase, ApiError, CallError, Calls, Consent, Denial, Judgement, Kind, Meetings,
+    Minted, Provider, Verdict, Webhooks,
+    api::{self, Dialect, Question, Reply},
+    call::Answer,
+    field, minted, refusal,
 };
 use crate::base::{
     ids::ProviderName,
     secret::{ReloadableSecret, Secret},
 };
+
+mod consent;
+mod event;
+mod meeting;
+mod pages;
+mod signature;
+mod subscription;
 
 /// `[providers.<name>]` with `kind = "calendly"`.
 #[derive(Clone)]
@@ -103,10 +115,54 @@ impl Calendly {
             .ok_or_else(|| self.missing("auth_base"))
     }
 
+    /// Reads a pair of tokens; the answer names the account (Calendly, token response).
+    fn minted(&self, answer: &Answer) -> Result<Minted, CallError> {
+        let success = minted::read(&self.config.name, answer)?;
+        let named = |field: &str| match success.fields.get(field) {
+            Some(Value::String(uri)) if !uri.is_empty() => Some(uri.clone()),
+            _ => None,
+        };
+        let account = Account {
+            external_id: named("owner"),
+            organization: named("organization"),
+            managed_user_id: None,
+        };
+        Ok(Minted {
+            account,
+            ..success.minted
+        })
+    }
+
+    /// Makes a call of the API.
+    async fn ask(&self, token: &Secret<String>, question: Question<'_>) -> Result<Reply, ApiError> {
+        self.calls.ask(self, question, token).await
+    }
+
+    fn impossible(&self, what: &'static str) -> ApiError {
+        api::impossible(&self.config.name, what)
+    }
+
     fn missing(&self, setting: &'static str) -> CallError {
         CallError::NotConfigured {
             provider: self.config.name.clone(),
             setting,
+        }
+    }
+}
+
+/// Refusals that are not about the token (Calendly, how API calls fail). They are told apart by
+/// `required_scopes` and by the word that asks for money; the titles are not to be relied on.
+impl Dialect for Calendly {
+    fn denial(&self, body: &Value) -> Denial {
+        if body.get("required_scopes").is_some() {
+            let missing = field::texts(body, "/required_scopes").filter(|text| is_scope(text));
+            return Denial::Scope {
+                missing: missing.map(ToOwned::to_owned).collect(),
+            };
+        }
+        match field::text(body, "/message") {
+            Some(message) if message.contains("upgrade") => Denial::Plan,
+            _ => Denial::Permission,
         }
     }
 }
@@ -145,7 +201,6 @@ impl Provider for Calendly {
         true
     }
 
-    /// The answer names the account (Calendly, token response).
     async fn refresh(
         &self,
         _account: &Account,
@@ -161,23 +216,11 @@ impl Provider for Calendly {
                 ("refresh_token", token.danger_expose()),
             ]);
         let answer = self.calls.send(&self.config.name, request).await?;
-        if !answer.status.is_success() {
-            return Err(refusal::oauth(&self.config.name, &answer));
+        if answer.status.is_success() {
+            self.minted(&answer)
+        } else {
+            Err(refusal::oauth(&self.config.name, &answer))
         }
-        let success = minted::read(&self.config.name, &answer)?;
-        let named = |field: &str| match success.fields.get(field) {
-            Some(Value::String(uri)) if !uri.is_empty() => Some(uri.clone()),
-            _ => None,
-        };
-        let account = Account {
-            external_id: named("owner"),
-            organization: named("organization"),
-            managed_user_id: None,
-        };
-        Ok(Minted {
-            account,
-            ..success.minted
-        })
     }
 
     fn can_force(&self, _account: &Account) -> bool {
@@ -209,6 +252,18 @@ impl Provider for Calendly {
 
     fn background_calls_per_minute(&self) -> u32 {
         BACKGROUND_CALLS_PER_MINUTE
+    }
+
+    fn consent(&self) -> Option<&dyn Consent> {
+        Some(self)
+    }
+
+    fn webhooks(&self) -> Option<&dyn Webhooks> {
+        Some(self)
+    }
+
+    fn meetings(&self) -> Option<&dyn Meetings> {
+        Some(self)
     }
 }
 

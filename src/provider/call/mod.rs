@@ -10,11 +10,12 @@
 //!
 //! Nothing is ever sent twice: no retry, no redirect, and a connection of its own for each call,
 //! for a kept connection that the server is just closing would turn "not sent" into "perhaps sent".
+//! Calls of the API, which spend nothing, keep their connections: [`super::api`].
 
 use std::{fmt, path::Path, time::Duration};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use reqwest::{Client, RequestBuilder, Response, redirect, retry};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, redirect, retry};
 use serde_json::Value;
 use thiserror::Error;
 use url::Url;
@@ -25,6 +26,7 @@ use crate::{
     base::{
         clock::{SharedClock, Timestamp},
         ids::ProviderName,
+        patience::within,
     },
     http::tls::{self, Alpn},
 };
@@ -32,10 +34,18 @@ use crate::{
 /// Token answers are a few KiB; what is longer than this, in bytes, is something else.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// The machinery of token calls, shared by all providers. Clones are cheap.
+/// How long a call of the API may take, its body included. Cal.com's edge gives up after 125 s, but a
+/// list that takes more than this one is better asked for again.
+const API_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Below the 75 s after which common front ends close a quiet connection.
+const API_IDLE: Duration = Duration::from_mins(1);
+
+/// The machinery of calls, shared by all providers. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Calls {
     client: Client,
+    api: Client,
     timeout: Duration,
     clock: SharedClock,
 }
@@ -73,39 +83,61 @@ impl Calls {
         timeout: Duration,
         clock: SharedClock,
     ) -> Result<Self, SetupError> {
-        let mut tls = tls::client_config(ca_file, Alpn::Unset)?;
+        let tls = tls::client_config(ca_file, Alpn::Unset)?;
         // reqwest leaves a given TLS configuration as it is. A connection that serves one request
         // has no use for HTTP/2, whose GOAWAY would be one more way to be unsure.
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
+        let client = builder(tls.clone(), &["http/1.1"])
             .http1_only()
-            .user_agent(concat!("daypass/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .no_proxy()
             .pool_max_idle_per_host(0)
             // Shorter than the whole, so that dying while connecting is told apart from silence.
             .connect_timeout(timeout / 2)
             .build()?;
+        let api = builder(tls, &["h2", "http/1.1"])
+            .pool_idle_timeout(API_IDLE)
+            .connect_timeout(API_TIMEOUT / 3)
+            .build()?;
         Ok(Self {
             client,
+            api,
             timeout,
             clock,
         })
     }
 
-    /// Begins a call.
+    /// Begins a token call.
     pub(super) fn post(&self, url: Url) -> RequestBuilder {
-        self.client.post(url).timeout(self.timeout)
+        self.request(Method::POST, url)
+    }
+
+    /// Begins a call that is made with the client's own credentials.
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.client.request(method, url)
+    }
+
+    /// Begins a call of the API.
+    pub(super) fn api(&self, method: Method, url: Url) -> RequestBuilder {
+        self.api.request(method, url).timeout(API_TIMEOUT)
+    }
+
+    /// When an answer was given: by the provider's own clock if it tells, else by ours.
+    pub(super) fn answered_at(&self, headers: &HeaderMap) -> Timestamp {
+        wait::answered_at(headers).unwrap_or_else(|| self.clock.now())
     }
 
     /// Makes the call, once. Dropping the future may leave a request on its way.
+    ///
+    /// An answer that came while this process stood still is taken, however long that was: it holds
+    /// the only tokens that work.
     pub(super) async fn send(
+        &self,
+        provider: &ProviderName,
+        request: RequestBuilder,
+    ) -> Result<Answer, CallError> {
+        let answer = within(self.timeout, self.exchange(provider, request)).await;
+        answer.unwrap_or_else(|| Err(ambiguous(provider, Unclear::TimedOut)))
+    }
+
+    async fn exchange(
         &self,
         provider: &ProviderName,
         request: RequestBuilder,
@@ -115,7 +147,7 @@ impl Calls {
             .await
             .map_err(|error| transport(provider, error))?;
         let status = response.status();
-        let at = wait::answered_at(response.headers()).unwrap_or_else(|| self.clock.now());
+        let at = self.answered_at(response.headers());
         if status.is_server_error() {
             return Err(ambiguous(provider, Unclear::ServerError(status)));
         }
@@ -125,17 +157,36 @@ impl Calls {
                 retry_after: wait::retry_after(response.headers(), at),
             });
         }
-        let body = read(response)
+        let body = read(response, MAX_BODY_BYTES)
             .await
             .map_err(|error| transport(provider, error))?;
         Ok(Answer { status, body, at })
     }
 }
 
-async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, reqwest::Error> {
+fn builder(mut tls: rustls::ClientConfig, protocols: &[&str]) -> ClientBuilder {
+    let alpn = protocols.iter().map(|name| name.as_bytes().to_vec());
+    tls.alpn_protocols = alpn.collect();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(concat!("daypass/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .no_proxy()
+}
+
+/// The body, or nothing if it is longer than `limit`, in bytes.
+pub(super) async fn read(
+    mut response: Response,
+    limit: usize,
+) -> Result<Zeroizing<Vec<u8>>, reqwest::Error> {
     let mut body = Zeroizing::new(Vec::new());
     while let Some(chunk) = response.chunk().await? {
-        if body.len().saturating_add(chunk.len()) > MAX_BODY_BYTES {
+        if body.len().saturating_add(chunk.len()) > limit {
             return Ok(Zeroizing::new(Vec::new()));
         }
         body.extend_from_slice(&chunk);

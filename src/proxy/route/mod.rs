@@ -82,6 +82,7 @@ pub(super) struct LocalCall {
     pub(super) key: ConnectionKey,
     pub(super) action: String,
     pub(super) query: String,
+    pub(super) body: Body,
 }
 
 /// Where a request goes.
@@ -401,6 +402,7 @@ impl Table {
             key,
             action: action.to_owned(),
             query: uri.query().unwrap_or_default().to_owned(),
+            body: request.into_body(),
         }))
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     },
     http::{Listen, access_log, body::Body, client::Client, server, server::Bound, tls},
     provider::{self, ApiBase, Judgement, Kind, Minted, Provider, Verdict},
-    proxy::{Config, ConnectionView, Force, LocalCalls, Wiring, stack},
+    proxy::{Config, ConnectLink, ConnectionView, Force, LinkError, LocalCalls, Wiring, stack},
     token::{self, Bearer, TokenFuture, TokenSource},
 };
 
@@ -173,6 +173,22 @@ impl LocalCalls for NoConnections {
             managed: false,
             scope: None,
         })
+    }
+    async fn connect_link(
+        &self,
+        _: ConnectionKey,
+        return_to: Option<String>,
+    ) -> Result<ConnectLink, LinkError> {
+        match return_to {
+            Some(elsewhere) => Err(LinkError::ReturnTo(elsewhere)),
+            None => Ok(ConnectLink {
+                url: "http://127.0.0.1:7421/connect/ticket".to_owned(),
+                expires_at: Timestamp::EPOCH,
+            }),
+        }
+    }
+    fn connect_url(&self, key: &ConnectionKey) -> Option<String> {
+        Some(format!("http://127.0.0.1:7421/connect/of-{}", key.user))
     }
 }
 

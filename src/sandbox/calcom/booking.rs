@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{
     Calcom,
@@ -26,6 +27,8 @@ pub(crate) struct Booking {
     pub(crate) attendee_email: String,
     pub(crate) created: Timestamp,
     pub(crate) updated: Timestamp,
+    /// The attendee did not come.
+    absent: bool,
     reason: Option<String>,
     from: Option<String>,
     to: Option<String>,
@@ -34,7 +37,7 @@ pub(crate) struct Booking {
 /// An event to be told to the subscribers.
 #[derive(Clone, Debug)]
 pub(crate) struct News {
-    pub(crate) trigger: &'static str,
+    pub(crate) trigger: String,
     pub(crate) user: i64,
     pub(crate) body: Value,
 }
@@ -62,8 +65,8 @@ impl Booking {
             "eventType": {"id": kind, "slug": "intro"},
             "attendees": [self.attendee()],
             "guests": [],
-            "location": "integrations:daily",
-            "meetingUrl": "integrations:daily",
+            "location": self.video(),
+            "meetingUrl": self.video(),
             "absentHost": false,
             "createdAt": dates::millis(self.created),
             "updatedAt": dates::millis(self.updated),
@@ -76,6 +79,11 @@ impl Booking {
         })
     }
 
+    /// Where Cal.com's own video calls are.
+    fn video(&self) -> String {
+        format!("https://app.cal.com/video/{}", self.uid)
+    }
+
     fn title(&self, host: Option<&User>) -> String {
         let host = host.map_or("nobody", |host| host.name.as_str());
         format!("Intro between {host} and {}", self.attendee_email)
@@ -84,7 +92,7 @@ impl Booking {
     fn attendee(&self) -> Value {
         json!({
             "name": "Guest", "email": self.attendee_email, "displayEmail": self.attendee_email,
-            "timeZone": "Europe/Berlin", "language": "en", "absent": false, "phoneNumber": null,
+            "timeZone": "Europe/Berlin", "language": "en", "absent": self.absent, "phoneNumber": null,
         })
     }
 
@@ -108,7 +116,7 @@ impl Booking {
             "status": self.status.to_uppercase(),
             "location": "integrations:daily",
             "cancellationReason": self.reason,
-            "metadata": {},
+            "metadata": {"videoCallUrl": self.video()},
         });
         if let Value::Object(map) = &mut payload {
             if host.managed {
@@ -126,6 +134,20 @@ impl Booking {
             }
         }
         json!({"triggerEvent": trigger, "createdAt": dates::millis(at), "payload": payload})
+    }
+
+    /// §5: names attendees and the booking, and no host.
+    fn no_show(&self, at: Timestamp) -> Value {
+        json!({
+            "triggerEvent": "BOOKING_NO_SHOW_UPDATED",
+            "createdAt": dates::millis(at),
+            "payload": {
+                "message": "x marked as no-show",
+                "bookingUid": self.uid,
+                "bookingId": self.id,
+                "attendees": [{"email": self.attendee_email, "noShow": self.absent}],
+            },
+        })
     }
 
     /// §5: `MEETING_*` has no `payload`, and `createdAt` is the booking's.
@@ -153,11 +175,17 @@ impl Calcom {
     pub(crate) fn booked(self: &Arc<Self>, order: &BookingOrder) -> Result<Booked, String> {
         let mut state = self.state.lock();
         let (uid, news) = match order.action {
-            Action::Create => self.made(&mut state, order)?,
+            Action::Create => self.made(&mut state, order, "BOOKING_CREATED")?,
+            Action::Request => self.made(&mut state, order, "BOOKING_REQUESTED")?,
+            Action::Confirm => self.decided(&mut state, order, "BOOKING_CREATED")?,
+            Action::Reject => self.decided(&mut state, order, "BOOKING_REJECTED")?,
             Action::Cancel => self.cancelled(&mut state, order)?,
             Action::Reschedule => self.moved(&mut state, order)?,
             Action::Start => self.met(&mut state, order, "MEETING_STARTED")?,
             Action::End => self.met(&mut state, order, "MEETING_ENDED")?,
+            Action::Miss => self.missed(&mut state, order, true)?,
+            Action::Attend => self.missed(&mut state, order, false)?,
+            Action::Join => return Err("a booking has one seat".to_owned()),
         };
         drop(state);
         Ok(Booked {
@@ -168,7 +196,12 @@ impl Calcom {
         })
     }
 
-    fn made(&self, state: &mut State, order: &BookingOrder) -> Result<(String, News), String> {
+    fn made(
+        &self,
+        state: &mut State,
+        order: &BookingOrder,
+        trigger: &'static str,
+    ) -> Result<(String, News), String> {
         let now = self.stage.now();
         let host = state
             .users
@@ -190,27 +223,89 @@ impl Calcom {
             user: host.id,
             start,
             end: start.saturating_add(length),
-            status: "accepted",
+            status: if trigger == "BOOKING_REQUESTED" {
+                "pending"
+            } else {
+                "accepted"
+            },
             attendee_email: email.to_owned(),
             created: now,
             updated: now,
+            absent: false,
             reason: None,
             from: None,
             to: None,
         };
-        let body = booking.envelope("BOOKING_CREATED", &host, now, None);
+        let body = booking.envelope(trigger, &host, now, None);
         let uid = booking.uid.clone();
         state.bookings.insert(uid.clone(), booking);
-        Ok((uid, news("BOOKING_CREATED", host.id, body)))
+        Ok((uid, news(trigger, host.id, body)))
     }
 
-    fn cancelled(&self, state: &mut State, order: &BookingOrder) -> Result<(String, News), String> {
+    /// What was asked for is confirmed or turned down.
+    fn decided(
+        &self,
+        state: &mut State,
+        order: &BookingOrder,
+        trigger: &'static str,
+    ) -> Result<(String, News), String> {
         let now = self.stage.now();
         let (booking, host) = live(state, &order.id)?;
-        booking.status = "cancelled";
+        if booking.status != "pending" {
+            return Err("nobody asked for it".to_owned());
+        }
+        booking.status = if trigger == "BOOKING_REJECTED" {
+            "rejected"
+        } else {
+            "accepted"
+        };
         booking.updated = now;
-        booking.reason.clone_from(&order.reason);
-        let body = booking.envelope("BOOKING_CANCELLED", &host, now, None);
+        let body = booking.envelope(trigger, &host, now, None);
+        Ok((order.id.clone(), news(trigger, host.id, body)))
+    }
+
+    fn missed(
+        &self,
+        state: &mut State,
+        order: &BookingOrder,
+        absent: bool,
+    ) -> Result<(String, News), String> {
+        let now = self.stage.now();
+        let (booking, host) = live(state, &order.id)?;
+        booking.absent = absent;
+        booking.updated = now;
+        let body = booking.no_show(now);
+        Ok((
+            order.id.clone(),
+            news("BOOKING_NO_SHOW_UPDATED", host.id, body),
+        ))
+    }
+
+    /// §5: told before it is written down.
+    fn cancelled(
+        self: &Arc<Self>,
+        state: &mut State,
+        order: &BookingOrder,
+    ) -> Result<(String, News), String> {
+        let now = self.stage.now();
+        let lag = self.stage.switch(|switches| switches.calcom.cancel_lag_ms);
+        let (booking, host) = live(state, &order.id)?;
+        let mut cancelled = booking.clone();
+        cancelled.status = "cancelled";
+        cancelled.updated = now;
+        cancelled.reason.clone_from(&order.reason);
+        let body = cancelled.envelope("BOOKING_CANCELLED", &host, now, None);
+        if lag == 0 {
+            *booking = cancelled;
+        } else {
+            let calcom = Arc::clone(self);
+            self.stage.lifecycle.spawn_until_drain(async move {
+                sleep(Duration::from_millis(lag)).await;
+                cancelled.updated = calcom.stage.now();
+                let uid = cancelled.uid.clone();
+                calcom.state.lock().bookings.insert(uid, cancelled);
+            });
+        }
         Ok((order.id.clone(), news("BOOKING_CANCELLED", host.id, body)))
     }
 
@@ -235,6 +330,7 @@ impl Calcom {
             status: "accepted",
             created: now,
             updated: now,
+            absent: false,
             reason: None,
             from: Some(old.uid.clone()),
             to: None,
@@ -258,9 +354,9 @@ impl Calcom {
     }
 }
 
-const fn news(trigger: &'static str, user: i64, body: Value) -> News {
+fn news(trigger: &str, user: i64, body: Value) -> News {
     News {
-        trigger,
+        trigger: trigger.to_owned(),
         user,
         body,
     }

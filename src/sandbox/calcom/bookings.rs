@@ -47,7 +47,10 @@ async fn list(
     let caller = calcom
         .caller(&headers, Guard::PermissionsFirst)?
         .need("BOOKING_READ")?;
-    let asked = query(raw.as_deref().unwrap_or_default());
+    let mut asked = query(raw.as_deref().unwrap_or_default());
+    if calcom.stage.switch(|switches| switches.calcom.old_server) {
+        asked.retain(|name, _| !name.contains("Updated"));
+    }
     let take = bounded(&asked, "take", 100, 1, 250)?;
     let skip = bounded(&asked, "skip", 0, 0, usize::MAX)?;
     let now = calcom.stage.now();
@@ -178,7 +181,7 @@ fn is_current(headers: &HeaderMap) -> bool {
         .is_some_and(|version| ["2024-08-13", "2026-02-25", "2026-05-01"].contains(&version))
 }
 
-fn bounded(
+pub(crate) fn bounded(
     asked: &Asked,
     name: &str,
     default: usize,

@@ -9,8 +9,8 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 
 use super::{
-    ApiFault, Booked, BookingOrder, Created, Delivery, Entry, Filter, Kind, NewUser, Revoke, Stats,
-    Switches, TokenFault, consent as consent_page,
+    Announced, Announcement, ApiFault, Booked, BookingOrder, Created, Delivery, Disable, Entry,
+    Filter, Kind, NewUser, Revoke, Stats, Switches, TokenFault, consent as consent_page,
     front::{Emulator, Seen},
     log::token_id,
     probe,
@@ -19,6 +19,7 @@ use super::{
 };
 use axum::response::Response;
 
+mod announce;
 mod answer;
 mod auth;
 mod booking;
@@ -126,6 +127,24 @@ impl Calcom {
         self.booked(order)
     }
 
+    /// Tells an event as it stands.
+    ///
+    /// # Errors
+    ///
+    /// There is no such user.
+    pub fn announce(self: &Arc<Self>, order: &Announcement) -> Result<Announced, String> {
+        self.announced(order)
+    }
+
+    /// Switches off the subscriptions to an address.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn disable(&self, order: &Disable) -> Result<(), String> {
+        self.disabled(order)
+    }
+
     /// The webhook deliveries so far, oldest first.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.stage.deliveries()
@@ -196,5 +215,13 @@ impl Emulator for Calcom {
 
     fn book(self: &Arc<Self>, order: &BookingOrder) -> Result<Booked, String> {
         self.booked(order)
+    }
+
+    fn announce(self: &Arc<Self>, order: &Announcement) -> Result<Announced, String> {
+        self.announced(order)
+    }
+
+    fn disable(&self, order: &Disable) -> Result<(), String> {
+        self.disabled(order)
     }
 }

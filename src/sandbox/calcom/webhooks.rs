@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     response::Response,
     routing::get,
 };
@@ -20,9 +20,10 @@ use super::{
     answer::{Refusal, success, with_status},
     auth::Guard,
     booking::News,
+    bookings::bounded,
     state::PLATFORM_CLIENT,
 };
-use crate::sandbox::{deliver::Parcel, jwt::hmac_hex};
+use crate::sandbox::{deliver::Parcel, jwt::hmac_hex, wire};
 
 /// §5: the enum of the `OpenAPI` document; any other trigger is a 400.
 const TRIGGERS: [&str; 21] = [
@@ -49,6 +50,17 @@ const TRIGGERS: [&str; 21] = [
     "WRONG_ASSIGNMENT_REPORT",
 ];
 
+/// What servers knew before the rest came to be.
+const OLD_TRIGGERS: [&str; 7] = [
+    "BOOKING_CREATED",
+    "BOOKING_RESCHEDULED",
+    "BOOKING_REQUESTED",
+    "BOOKING_CANCELLED",
+    "BOOKING_REJECTED",
+    "MEETING_ENDED",
+    "MEETING_STARTED",
+];
+
 /// Whose subscription it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
@@ -60,9 +72,9 @@ pub(crate) enum Owner {
 pub(crate) struct Webhook {
     id: String,
     owner: Owner,
-    url: String,
+    pub(crate) url: String,
     triggers: Vec<String>,
-    active: bool,
+    pub(crate) active: bool,
     secret: Option<String>,
 }
 
@@ -83,9 +95,9 @@ pub(crate) fn routes() -> Router<Arc<Calcom>> {
 type Calc = State<Arc<Calcom>>;
 type Answer = Result<Response, Refusal>;
 
-async fn list(State(calcom): Calc, headers: HeaderMap) -> Answer {
+async fn list(State(calcom): Calc, headers: HeaderMap, RawQuery(raw): RawQuery) -> Answer {
     let owner = calcom.hook_owner(&headers, "WEBHOOK_READ")?;
-    Ok(calcom.hooks(owner))
+    calcom.page_of_hooks(owner, raw.as_deref())
 }
 
 async fn create(State(calcom): Calc, headers: HeaderMap, body: Bytes) -> Answer {
@@ -105,7 +117,8 @@ async fn change(
     body: Bytes,
 ) -> Answer {
     let owner = calcom.hook_owner(&headers, "WEBHOOK_WRITE")?;
-    calcom.hook(owner, &id, |hook| hook.change(&body))
+    let old = calcom.is_old();
+    calcom.hook(owner, &id, |hook| hook.change(&body, old))
 }
 
 async fn remove(State(calcom): Calc, Path(id): Path<String>, headers: HeaderMap) -> Answer {
@@ -113,9 +126,14 @@ async fn remove(State(calcom): Calc, Path(id): Path<String>, headers: HeaderMap)
     calcom.unsubscribe(owner, &id)
 }
 
-async fn client_list(State(calcom): Calc, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+async fn client_list(
+    State(calcom): Calc,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    RawQuery(raw): RawQuery,
+) -> Answer {
     calcom.platform(&headers, &id)?;
-    Ok(calcom.hooks(Owner::Platform))
+    calcom.page_of_hooks(Owner::Platform, raw.as_deref())
 }
 
 async fn client_create(
@@ -152,7 +170,8 @@ async fn client_change(
     body: Bytes,
 ) -> Answer {
     calcom.platform(&headers, &client)?;
-    calcom.hook(Owner::Platform, &id, |hook| hook.change(&body))
+    let old = calcom.is_old();
+    calcom.hook(Owner::Platform, &id, |hook| hook.change(&body, old))
 }
 
 async fn client_remove(
@@ -168,11 +187,12 @@ fn missing(id: &str) -> Refusal {
     Refusal::not_found(format!("Webhook with id={id} not found"))
 }
 
-fn triggers(body: &Value) -> Result<Vec<String>, Refusal> {
+fn triggers(body: &Value, old: bool) -> Result<Vec<String>, Refusal> {
     let list = body.get("triggers").and_then(Value::as_array);
     let known = |one: &Value| {
         let text = one.as_str().filter(|text| TRIGGERS.contains(text))?;
-        Some(text.to_owned())
+        let fits = !old || OLD_TRIGGERS.contains(&text);
+        fits.then(|| text.to_owned())
     };
     list.and_then(|list| list.iter().map(known).collect())
         .ok_or_else(|| Refusal::bad_request("each value in triggers must be a known trigger"))
@@ -206,10 +226,10 @@ impl Webhook {
         })
     }
 
-    fn change(&mut self, body: &[u8]) -> Result<(), Refusal> {
+    fn change(&mut self, body: &[u8], old: bool) -> Result<(), Refusal> {
         let body = parsed(body)?;
         if body.get("triggers").is_some() {
-            self.triggers = triggers(&body)?;
+            self.triggers = triggers(&body, old)?;
         }
         let text = |name: &str| {
             body.get(name)
@@ -233,7 +253,7 @@ impl Webhook {
             Owner::User(id) => id == news.user,
             Owner::Platform => managed,
         };
-        self.active && concerned && self.triggers.iter().any(|one| one == news.trigger)
+        self.active && concerned && self.triggers.contains(&news.trigger)
     }
 }
 
@@ -242,7 +262,25 @@ impl Webhook {
 impl Calcom {
     fn hook_owner(&self, headers: &HeaderMap, scope: &str) -> Result<Owner, Refusal> {
         let caller = self.caller(headers, Guard::Plain)?.need(scope)?;
+        if self.stage.switch(|switches| switches.calcom.no_webhooks) {
+            return Err(Refusal::forbidden("You are not allowed to use webhooks."));
+        }
         Ok(Owner::User(caller.id))
+    }
+
+    fn is_old(&self) -> bool {
+        self.stage.switch(|switches| switches.calcom.old_server)
+    }
+
+    /// §5: `take` up to 250, `skip`.
+    fn page_of_hooks(&self, owner: Owner, query: Option<&str>) -> Answer {
+        let asked = wire::query(query.unwrap_or_default());
+        let take = bounded(&asked, "take", 250, 1, 250)?;
+        let skip = bounded(&asked, "skip", 0, 0, usize::MAX)?;
+        let state = self.state.lock();
+        let mine = state.webhooks.iter().filter(|hook| hook.owner == owner);
+        let page = mine.skip(skip).take(take);
+        Ok(success(&page.map(Webhook::shown).collect()))
     }
 
     fn hooks(&self, owner: Owner) -> Response {
@@ -267,7 +305,7 @@ impl Calcom {
             id: self.stage.uuid(),
             owner,
             url: url.to_owned(),
-            triggers: triggers(&body)?,
+            triggers: triggers(&body, self.is_old())?,
             active,
             secret: body
                 .get("secret")
@@ -323,7 +361,7 @@ impl Calcom {
             let headers = signed(hook, &body);
             let parcel = Parcel {
                 url: hook.url.clone(),
-                event: news.trigger.to_owned(),
+                event: news.trigger.clone(),
                 body: body.clone(),
                 subscription: hook.id.clone(),
             };

@@ -84,17 +84,16 @@ async fn invitees(
     let caller = calendly.caller(&headers)?.need("scheduled_events:read")?;
     let asked = query(raw.as_deref().unwrap_or_default());
     let event = calendly.event(&caller, &id)?;
-    let wanted = asked
-        .get("email")
-        .is_none_or(|email| *email == event.invitee.email)
-        && asked
-            .get("status")
-            .is_none_or(|status| status == event.status());
-    let items = wanted.then(|| event.shown_invitee(&calendly.stage.base_url));
+    let is = |name: &str, value: &str| asked.get(name).is_none_or(|wanted| wanted == value);
+    let wanted = event
+        .invitees
+        .iter()
+        .filter(|one| is("email", &one.email) && is("status", one.status()));
+    let items = wanted.map(|one| event.shown_invitee(one, &calendly.stage.base_url));
     calendly.page(
         &format!("/scheduled_events/{id}/invitees"),
         &asked,
-        items.into_iter().collect(),
+        items.collect(),
     )
 }
 
@@ -105,10 +104,9 @@ async fn invitee(
 ) -> Answer {
     let caller = calendly.caller(&headers)?.need("scheduled_events:read")?;
     let event = calendly.event(&caller, &id)?;
-    if event.invitee.id != invitee {
-        return Err(missing());
-    }
-    let shown = event.shown_invitee(&calendly.stage.base_url);
+    let mut invitees = event.invitees.iter();
+    let found = invitees.find(|one| one.id == invitee).ok_or_else(missing)?;
+    let shown = event.shown_invitee(found, &calendly.stage.base_url);
     Ok(resource(StatusCode::OK, &shown))
 }
 
@@ -156,7 +154,8 @@ async fn book(State(calendly): Cal, headers: HeaderMap, body: Bytes) -> Answer {
     };
     let made = calendly.booked(&order).map_err(|why| denied(&why))?;
     let event = calendly.event(&caller, &made.id)?;
-    let shown = event.shown_invitee(&calendly.stage.base_url);
+    let invitee = event.invitees.last().ok_or_else(missing)?;
+    let shown = event.shown_invitee(invitee, &calendly.stage.base_url);
     Ok(resource(StatusCode::CREATED, &shown))
 }
 
@@ -185,7 +184,7 @@ fn admits(event: &Event, asked: &Asked) -> bool {
         .is_none_or(|status| status == event.status())
         && asked
             .get("invitee_email")
-            .is_none_or(|email| *email == event.invitee.email)
+            .is_none_or(|email| event.invitees.iter().any(|one| one.email == *email))
 }
 
 /// `min_start_time` and `max_start_time`.

@@ -138,6 +138,7 @@ impl Calendly {
             email: format!("{}@sandbox.test", order.name),
             owner: colleague.is_none(),
             organization: colleague.unwrap_or_else(|| self.stage.uuid()),
+            group: order.group.clone(),
             free_plan: order.free_plan,
             created: self.stage.now(),
         };

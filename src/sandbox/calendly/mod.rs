@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 
 use self::state::State;
 use super::{
-    ApiFault, Booked, BookingOrder, Created, Delivery, Entry, Filter, Kind, NewUser, Revoke, Stats,
-    Switches, TokenFault, consent as consent_page,
+    Announced, Announcement, ApiFault, Booked, BookingOrder, Created, Delivery, Disable, Entry,
+    Filter, Kind, NewUser, Revoke, Stats, Switches, TokenFault, consent as consent_page,
     front::{Emulator, Seen},
     log::token_id,
     probe,
@@ -22,6 +22,7 @@ use super::{
     switches::ApiMischief,
 };
 
+mod announce;
 mod answer;
 mod auth;
 mod consent;
@@ -132,6 +133,24 @@ impl Calendly {
         self.booked(order)
     }
 
+    /// Tells an event as it stands.
+    ///
+    /// # Errors
+    ///
+    /// There is no such user.
+    pub fn announce(self: &Arc<Self>, order: &Announcement) -> Result<Announced, String> {
+        self.announced(order)
+    }
+
+    /// Switches off the subscriptions to an address.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn disable(&self, order: &Disable) -> Result<(), String> {
+        self.disabled(order)
+    }
+
     /// The webhook deliveries so far, oldest first.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.stage.deliveries()
@@ -215,5 +234,13 @@ impl Emulator for Calendly {
 
     fn book(self: &Arc<Self>, order: &BookingOrder) -> Result<Booked, String> {
         self.booked(order)
+    }
+
+    fn announce(self: &Arc<Self>, order: &Announcement) -> Result<Announced, String> {
+        self.announced(order)
+    }
+
+    fn disable(&self, order: &Disable) -> Result<(), String> {
+        self.disabled(order)
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct User {
     pub(crate) organization: String,
     /// Owner of the organization, not a mere member.
     pub(crate) owner: bool,
+    /// The group in it.
+    pub(crate) group: Option<String>,
     pub(crate) free_plan: bool,
     pub(crate) created: Timestamp,
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     base::clock::Timestamp,
-    sandbox::{dates, wire::query},
+    sandbox::{dates, switches::SameWebhook, wire::query},
 };
 
 type Answer = Result<Response, Refusal>;
@@ -28,7 +28,7 @@ type Cal = State<Arc<Calendly>>;
 const NOT_YOURS: &str = "You do not have permission to access this resource.";
 
 /// §4: the event, the scopes it can be subscribed in, and the scope of the grant it also needs.
-const FAMILIES: [(&str, &[&str], &str); 4] = [
+const FAMILIES: [(&str, &[&str], &str); 6] = [
     (
         "invitee",
         &["organization", "user", "group"],
@@ -49,6 +49,12 @@ const FAMILIES: [(&str, &[&str], &str); 4] = [
         &["organization"],
         "routing_forms:read",
     ),
+    ("meeting_recap", &["user"], "meeting_recaps:read"),
+    (
+        "contact",
+        &["organization", "user", "group"],
+        "contacts:read",
+    ),
 ];
 
 #[derive(Clone, Debug)]
@@ -62,6 +68,8 @@ pub(crate) struct Subscription {
     pub(crate) organization: String,
     /// Id of the user, in user scope.
     pub(crate) user: Option<String>,
+    /// Name of the group, in group scope.
+    pub(crate) group: Option<String>,
     /// Id of whoever made it: the `created_by` of its deliveries.
     pub(crate) creator: String,
     pub(crate) key: Option<String>,
@@ -83,7 +91,7 @@ async fn list(State(calendly): Cal, headers: HeaderMap, RawQuery(raw): RawQuery)
         .get("scope")
         .ok_or_else(|| invalid("scope", "is missing"))?;
     let base = &calendly.stage.base_url;
-    calendly.check_owner(&caller, scope, asked.get("organization"), asked.get("user"))?;
+    calendly.check_owner(&caller, scope, &|name| asked.get(name).map(String::as_str))?;
     let state = calendly.state.lock();
     let items = state
         .subscriptions
@@ -91,7 +99,9 @@ async fn list(State(calendly): Cal, headers: HeaderMap, RawQuery(raw): RawQuery)
         .filter(|one| one.scope == *scope && one.organization == caller.organization)
         .filter(|one| {
             let user = one.user.as_ref().map(|id| format!("{base}/users/{id}"));
-            scope != "user" || user.as_ref() == asked.get("user")
+            let group = one.group.as_ref().map(|id| format!("{base}/groups/{id}"));
+            (scope != "user" || user.as_ref() == asked.get("user"))
+                && (scope != "group" || group.as_ref() == asked.get("group"))
         })
         .map(|one| one.shown(base))
         .collect();
@@ -100,20 +110,32 @@ async fn list(State(calendly): Cal, headers: HeaderMap, RawQuery(raw): RawQuery)
 
 async fn create(State(calendly): Cal, headers: HeaderMap, body: Bytes) -> Answer {
     let caller = calendly.caller(&headers)?.need("webhooks:write")?;
-    if caller.free_plan {
+    let all_free = calendly
+        .stage
+        .switch(|switches| switches.calendly.free_plan);
+    if caller.free_plan || all_free {
         return Err(upgrade());
     }
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let subscription = calendly.wanted(&caller, &body)?;
     let base = &calendly.stage.base_url;
+    let same = calendly
+        .stage
+        .switch(|switches| switches.calendly.same_webhook);
     let mut state = calendly.state.lock();
-    let same = |one: &Subscription| {
-        one.url == subscription.url
-            && one.scope == subscription.scope
+    let taken = |one: &Subscription| {
+        let owner = one.scope == subscription.scope
             && one.organization == subscription.organization
             && one.user == subscription.user
+            && one.group == subscription.group;
+        one.url == subscription.url
+            && match same {
+                SameWebhook::Owner => owner,
+                SameWebhook::Url => true,
+                SameWebhook::Never => false,
+            }
     };
-    if state.subscriptions.iter().any(same) {
+    if state.subscriptions.iter().any(taken) {
         let message = "Hook with this url already exists";
         return Err(problem(StatusCode::CONFLICT, "Already Exists", message));
     }
@@ -171,7 +193,7 @@ impl Subscription {
             "scope": self.scope,
             "organization": format!("{base}/organizations/{}", self.organization),
             "user": self.user.as_ref().map(|id| format!("{base}/users/{id}")),
-            "group": null,
+            "group": self.group.as_ref().map(|id| format!("{base}/groups/{id}")),
             "creator": format!("{base}/users/{}", self.creator),
         })
     }
@@ -186,17 +208,26 @@ impl Calendly {
                 .map(ToOwned::to_owned)
                 .ok_or_else(|| invalid(name, "is missing"))
         };
-        let (url, organization, scope) = (need("url")?, need("organization")?, need("scope")?);
+        let (url, scope) = (need("url")?, need("scope")?);
         if url::Url::parse(&url).is_err() {
             return Err(invalid("url", "is not a valid url"));
         }
-        let user = text(body, "user").map(ToOwned::to_owned);
-        self.check_owner(caller, &scope, Some(&organization), user.as_ref())?;
+        self.check_owner(caller, &scope, &|name| text(body, name))?;
+        let no_event_types = self
+            .stage
+            .switch(|switches| switches.calendly.no_event_types);
+        let events = checked_events(caller, body, &scope)?;
+        if no_event_types && events.iter().any(|one| one.starts_with("event_type.")) {
+            return Err(invalid("events", "is invalid"));
+        }
+        let group = text(body, "group").filter(|_| scope == "group");
+        let group = group.and_then(|uri| uri.rsplit('/').next());
         Ok(Subscription {
             id: self.stage.uuid(),
             url,
-            events: checked_events(caller, body, &scope)?,
+            events,
             user: (scope == "user").then(|| caller.id.clone()),
+            group: group.map(ToOwned::to_owned),
             scope,
             organization: caller.organization.clone(),
             creator: caller.id.clone(),
@@ -207,33 +238,41 @@ impl Calendly {
         })
     }
 
-    /// §4: `organization` always; `user` in user scope, and only oneself; the rest is for owners.
-    fn check_owner(
+    /// §4: `organization` always; `user` in user scope, and only oneself; `group` in group scope; the
+    /// rest is for owners.
+    fn check_owner<'a>(
         &self,
         caller: &Caller,
         scope: &str,
-        organization: Option<&String>,
-        user: Option<&String>,
+        given: &dyn Fn(&str) -> Option<&'a str>,
     ) -> Result<(), Refusal> {
         let base = &self.stage.base_url;
-        let organization = organization.ok_or_else(|| invalid("organization", "is missing"))?;
-        if *organization != format!("{base}/organizations/{}", caller.organization) {
+        let need = |name: &str| given(name).ok_or_else(|| invalid(name, "is missing"));
+        if need("organization")? != format!("{base}/organizations/{}", caller.organization) {
             return Err(denied(NOT_YOURS));
         }
-        match scope {
-            "user" => {
-                let user = user.ok_or_else(|| invalid("user", "is missing"))?;
-                if *user == format!("{base}/users/{}", caller.id) {
-                    Ok(())
-                } else {
-                    Err(denied(NOT_YOURS))
-                }
-            }
-            "organization" if caller.owner => Ok(()),
-            "organization" => Err(denied(NOT_YOURS)),
-            "group" => Err(invalid("group", "is missing")),
-            _ => Err(invalid("scope", "must be organization, user or group")),
+        let allowed = match scope {
+            "user" => need("user")? == format!("{base}/users/{}", caller.id),
+            "organization" => caller.owner,
+            "group" => caller.owner && self.is_group(caller, need("group")?),
+            _ => return Err(invalid("scope", "must be organization, user or group")),
+        };
+        if allowed {
+            Ok(())
+        } else {
+            Err(denied(NOT_YOURS))
         }
+    }
+
+    /// Whether `uri` is a group of the caller's organization, which it is if it has a member.
+    fn is_group(&self, caller: &Caller, uri: &str) -> bool {
+        let state = self.state.lock();
+        let mut colleagues = state.users.values();
+        colleagues.any(|user| {
+            let group = user.group.as_ref();
+            user.organization == caller.organization
+                && group.is_some_and(|id| uri == format!("{}/groups/{id}", self.stage.base_url))
+        })
     }
 
     fn own(&self, caller: &Caller, id: &str) -> Result<usize, Refusal> {

@@ -34,10 +34,13 @@ impl Subscription {
             Some(user) => news.hosts.contains(user),
             None => news.hosts.iter().any(|host| {
                 let user = state.users.get(host);
-                user.is_some_and(|user| user.organization == self.organization)
+                user.is_some_and(|user| {
+                    user.organization == self.organization
+                        && (self.group.is_none() || user.group == self.group)
+                })
             }),
         };
-        !self.disabled && concerned && self.events.iter().any(|one| one == news.event)
+        !self.disabled && concerned && self.events.contains(&news.event)
     }
 }
 
@@ -62,7 +65,7 @@ impl Calendly {
             });
             let parcel = Parcel {
                 url: subscription.url.clone(),
-                event: news.event.to_owned(),
+                event: news.event.clone(),
                 body: body.to_string(),
                 subscription: subscription.id.clone(),
             };

@@ -1,11 +1,14 @@
 //! Where the server is and how to sign in: a URL, which holds a password and is never shown.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio_postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
 
-use crate::base::secret::Secret;
+use crate::{
+    base::secret::{ReloadableSecret, Secret},
+    store::Way,
+};
 
 /// How long one attempt to connect may take, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,10 +19,11 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_TRIES: u32 = 3;
 
 /// A PostgreSQL server and database, and who to be there: `postgres://user:password@host/database`.
-#[derive(Clone, PartialEq, Eq)]
+/// Clones share user and password, which may be replaced ([`Address::adopt`]).
+#[derive(Clone)]
 pub struct Address {
     /// Without `sslmode`, which `tls` holds.
-    url: Secret<String>,
+    url: ReloadableSecret,
     tls: TlsMode,
     place: String,
 }
@@ -85,9 +89,42 @@ impl Address {
         };
         Ok(Self {
             place: place(&config),
-            url: Secret::new(url),
+            url: ReloadableSecret::new(Secret::new(url)),
             tls,
         })
+    }
+
+    /// Takes over user and password of `other`, for connections made from now on; whether they are
+    /// new. `None` if it is the address of another database, or protected otherwise.
+    pub(in crate::store) fn adopt(&self, other: &Self) -> Option<bool> {
+        if (&self.place, self.tls) != (&other.place, other.tls) {
+            return None;
+        }
+        let url = other.url.current();
+        let is_new = *self.url.current() != *url;
+        if is_new {
+            self.url.replace(Secret::clone(&url));
+        }
+        Some(is_new)
+    }
+
+    /// Whether it has a password.
+    pub(in crate::store) fn has_password(&self) -> bool {
+        let config = self.driver_config();
+        config.is_ok_and(|config| config.get_password().is_some())
+    }
+
+    /// How the way there is protected.
+    pub(in crate::store) fn way(&self) -> Way {
+        let config = self.driver_config();
+        if config.is_ok_and(|config| config.get_hosts().iter().all(is_local)) {
+            return Way::Local;
+        }
+        match self.tls {
+            TlsMode::Disable | TlsMode::Prefer => Way::Open,
+            TlsMode::Require => Way::Unverified,
+            TlsMode::VerifyFull => Way::Verified,
+        }
     }
 
     pub(super) const fn tls(&self) -> TlsMode {
@@ -95,14 +132,14 @@ impl Address {
     }
 
     /// Hosts, ports and database, for messages.
-    pub(super) fn place(&self) -> &str {
+    pub(in crate::store) fn place(&self) -> &str {
         &self.place
     }
 
     /// What the driver needs to know.
     pub(super) fn driver_config(&self) -> Result<Config, InvalidAddress> {
-        let mut config: Config = self
-            .url
+        let url: Arc<Secret<String>> = self.url.current();
+        let mut config: Config = url
             .danger_expose()
             .parse()
             .map_err(|_names_what_it_found| InvalidAddress::Url)?;
@@ -135,6 +172,15 @@ impl Address {
         Ok(config)
     }
 }
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        (self.tls, &self.place) == (other.tls, &other.place)
+            && *self.url.current() == *other.url.current()
+    }
+}
+
+impl Eq for Address {}
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,6 +255,26 @@ mod tests {
         assert_eq!(address.place(), "db.example:6432/pass");
         let error = Address::parse("postgres://anna:hidden@db:port/x").unwrap_err();
         assert!(!error.to_string().contains("hidden"), "{error}");
+    }
+
+    #[test]
+    fn only_user_and_password_are_taken_over_and_every_clone_sees_them() {
+        let address = parse("postgres://anna:old@db/pass?sslmode=require");
+        let clone = address.clone();
+        for elsewhere in [
+            "postgres://anna:new@other/pass?sslmode=require",
+            "postgres://anna:new@db/other?sslmode=require",
+            "postgres://anna:new@db/pass?sslmode=disable",
+        ] {
+            assert_eq!(address.adopt(&parse(elsewhere)), None, "{elsewhere}");
+        }
+        let new = parse("postgres://ben:new@db/pass?sslmode=require");
+        assert_eq!(address.adopt(&new), Some(true));
+        assert_eq!(address.adopt(&new), Some(false));
+        let config = clone.driver_config().unwrap();
+        assert_eq!(config.get_user(), Some("ben"));
+        assert_eq!(config.get_password(), Some(&b"new"[..]));
+        assert!(clone == new && clone.has_password());
     }
 
     #[test]

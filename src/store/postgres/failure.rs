@@ -22,6 +22,8 @@ pub(super) enum Failure {
     Stopped,
     /// A newer version has changed the tables in a way that this one cannot deal with.
     FromTheFuture { found: u32, known: u32 },
+    /// The tables are not there, or of an older version, and were not to be made.
+    NotReady,
     /// The server or what is in the database is not what it should be.
     Unfit(&'static str),
 }
@@ -42,6 +44,12 @@ impl Failure {
             )),
             Self::Stopped => unavailable("this process is ending".to_owned()),
             Self::FromTheFuture { found, known } => Error::FromTheFuture { found, known },
+            Self::NotReady => Error::NotReady {
+                what: format!(
+                    "{place} has no tables of this version yet; look whether store.url is right, \
+                     `daypass run` makes them"
+                ),
+            },
             Self::Unfit(what) => Error::NotWritable {
                 what: format!("{place}: {what}"),
                 source: None,

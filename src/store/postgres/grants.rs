@@ -290,7 +290,7 @@ pub(super) fn entry(row: &Row) -> Result<Noted, Failure> {
     })
 }
 
-fn number(generation: Generation) -> i64 {
+pub(super) fn number(generation: Generation) -> i64 {
     i64::try_from(generation.get()).unwrap_or(i64::MAX)
 }
 

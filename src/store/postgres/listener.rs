@@ -1,8 +1,11 @@
-//! Listening: a connection of its own on which other processes' changes arrive at once.
+//! Listening: a connection on which other processes' changes arrive at once.
 //!
-//! It is only trusted once it was heard: a pooler in transaction mode accepts `LISTEN` and delivers
-//! nothing. So each listener has a channel of its own, on which it is called through the pool, at the
-//! start and every so often.
+//! 1. It is only trusted once it was heard: a pooler in transaction mode accepts `LISTEN` and delivers
+//!    nothing. So each listener has a channel of its own, on which it is called once, by another
+//!    connection. Not again: each notification wakes every listener that the server has.
+//! 2. Once trusted it serves all other purposes too ([`Pool::adopt`](super::pool::Pool::adopt)), so
+//!    that an idle process has one connection. What is asked on it shows whether it is alive; if
+//!    nothing is, it is asked nothing every so often.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -19,10 +22,10 @@ use crate::base::{
 };
 
 /// How long a call may be on its way.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often the listener is called.
-const CALL_EVERY: Duration = Duration::from_secs(30);
+/// How long a listener may be silent before it is asked whether it is alive.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// After this, a listener that was never heard is tried again: poolers do get replaced.
 const DEAF_FOR: Duration = Duration::from_mins(5);
@@ -86,24 +89,31 @@ async fn listen_once(desk: &Arc<Desk>, own: &str) -> Result<End, Failure> {
         .spawn_unwatched(async move { drive(driver, &heard, &watched).await });
     let ask = format!("LISTEN {CHANNEL}; LISTEN {own}");
     in_time(async { Ok(client.batch_execute(&ask).await?) }).await?;
-    let mut trusted = false;
-    loop {
-        in_time(call(desk, own)).await?;
-        let answered = timeout(CALL_LIMIT, hear_until(own, desk, &mut hearing));
-        if !answered.await.unwrap_or(false) {
-            return Ok(if trusted { End::Lost } else { End::Deaf });
-        }
-        if !trusted {
-            trusted = true;
-            desk.feed.set_heard(true);
-            desk.feed.ask_for_look();
-        }
-        // Goes on hearing until it is time for the next call; only an ended connection ends it early.
-        let next = hear_until("", desk, &mut hearing);
-        if timeout(CALL_EVERY, next).await.is_ok() {
-            return Ok(End::Lost);
+    in_time(call(desk, own)).await?;
+    let answered = timeout(CALL_LIMIT, hear_until(own, desk, &mut hearing));
+    if !answered.await.unwrap_or(false) {
+        return Ok(End::Deaf);
+    }
+    desk.pool.adopt(client);
+    desk.feed.set_heard(true);
+    desk.feed.ask_for_look();
+    // Only an ended connection ends the hearing.
+    while timeout(SILENCE, hear_until("", desk, &mut hearing))
+        .await
+        .is_err()
+    {
+        // A connection that does not answer is closed by the pool, and that is heard.
+        if let Err(failure) = in_time(ask_nothing(desk)).await {
+            tracing::debug!(?failure, "the listening connection to PostgreSQL is silent");
         }
     }
+    desk.pool.note_lost();
+    Ok(End::Lost)
+}
+
+/// An empty statement, on the listening connection unless that is in use.
+async fn ask_nothing(desk: &Desk) -> Result<(), Failure> {
+    desk.pool.lend().await?.batch("").await
 }
 
 /// No step of getting ready may take longer than a call.

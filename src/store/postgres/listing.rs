@@ -12,23 +12,23 @@ use crate::{
     store::{Census, Connection, Due, Filter},
 };
 
-/// Two ways to be due, each with an index of its own; the union takes out those that are both. The
-/// oldest of all are among the oldest of each way, so each is cut to the limit before they are
-/// merged.
+/// Two ways to be due, each in the order of an index of its own. Those that are due by the most are
+/// among the first of each way, so each is cut to the limit before they are merged; what is due in
+/// both ways counts by the more urgent.
 const DUE: &str = "\
     SELECT provider, user_id FROM ( \
-        (SELECT provider, user_id, renewed_at FROM daypass.connections \
+        (SELECT provider, user_id, $2 - renewed_at AS late FROM daypass.connections \
             WHERE provider = $1 AND renewed_at < $2 \
                 AND reauth_reason IS NULL AND refresh IS NOT NULL \
                 AND (cooldown_until IS NULL OR cooldown_until <= $4) \
             ORDER BY renewed_at LIMIT $5) \
-        UNION \
-        (SELECT provider, user_id, renewed_at FROM daypass.connections \
+        UNION ALL \
+        (SELECT provider, user_id, $3 - refresh_expires_at AS late FROM daypass.connections \
             WHERE provider = $1 AND refresh_expires_at < $3 \
                 AND reauth_reason IS NULL AND refresh_expires_at IS NOT NULL \
                 AND (cooldown_until IS NULL OR cooldown_until <= $4) \
-            ORDER BY renewed_at LIMIT $5)) due \
-    ORDER BY renewed_at, user_id LIMIT $5";
+            ORDER BY refresh_expires_at LIMIT $5)) due \
+    GROUP BY provider, user_id ORDER BY max(late) DESC, user_id LIMIT $5";
 
 const CENSUS: &str = "\
     SELECT provider, needs_reauth, count(*) FROM daypass.connections \

@@ -19,8 +19,9 @@ use tokio::time::{Instant, timeout};
 
 use self::{desk::Desk, failure::Failure, pool::Pool, tls::Tls};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-    Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -31,8 +32,10 @@ use crate::base::{
 
 mod accounts;
 mod address;
+mod archive;
 mod deliveries;
 mod desk;
+mod duties;
 mod expiring;
 mod failure;
 mod feed;
@@ -46,6 +49,7 @@ mod pool;
 mod rows;
 mod saving;
 mod schema;
+mod survey;
 mod tls;
 
 pub use address::{Address, InvalidAddress};
@@ -66,17 +70,20 @@ pub struct Options {
     /// How long one operation may take, connecting included, before [`Error::Unavailable`]. Default
     /// 5 s; lists get three times that.
     pub timeout: Duration,
-    /// Connections at once, apart from the one that listens. Default 4.
+    /// Connections at once. Default 4; while nothing is to be done, there is one.
     pub connections: usize,
-    /// Whether to listen for notifications. Default yes; it costs a connection.
+    /// Whether to listen for notifications. Default yes; it keeps one connection open.
     pub listen: bool,
     /// How often to look for changes while notifications do not arrive. Default 1 s.
     pub poll_every: Duration,
-    /// How often to look while they do: what is lost is found then. Default 10 s.
+    /// How often to look while they do: what is lost is found then. Default 15 s.
     pub look_every: Duration,
     /// How many changes are remembered, at least, for those who ask what they missed. Default
     /// 16,384.
     pub keep_changes: u32,
+    /// Whether to refuse, with [`Error::NotReady`], what would have to be made or changed first.
+    /// Default no.
+    pub existing_only: bool,
     /// What leases go by. Default the server's clock.
     pub time: TimeSource,
 }
@@ -121,24 +128,24 @@ impl Postgres {
             lifecycle,
             random,
         } = surroundings;
-        let config = address
-            .driver_config()
-            .map_err(|error| Error::Unavailable {
-                what: "store.url is no address of PostgreSQL".to_owned(),
-                source: Some(Box::new(error)),
-            })?;
         let tls = Tls::new(tls, address.tls());
-        let pool = Pool::new(config, tls, options.connections, &lifecycle);
+        let pool = Pool::new(address.clone(), tls, options.connections, &lifecycle);
         let store = Self {
             place: address.place().into(),
             desk: Arc::new(Desk::new(pool, options, lifecycle)),
         };
-        let pool = Arc::clone(&store.desk.pool);
-        store
-            .ask(store.limit_of_lists(), async move {
+        let (pool, existing_only) = (
+            Arc::clone(&store.desk.pool),
+            store.desk.options.existing_only,
+        );
+        let ready = async move {
+            if existing_only {
+                schema::is_ready(&pool).await
+            } else {
                 schema::migrate(&pool).await
-            })
-            .await?;
+            }
+        };
+        store.ask(store.limit_of_lists(), ready).await?;
         if store.desk.options.listen {
             listener::start(&store.desk, random);
         }
@@ -267,6 +274,16 @@ impl Store for Postgres {
         ))
     }
 
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        let duty = duty.clone();
+        ask!(self, |desk| duties::take(&desk, &duty, owner, ttl))
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        let duty = duty.clone();
+        ask!(self, |desk| duties::leave(&desk, &duty, owner))
+    }
+
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {
         let due = due.clone();
         ask!(lists self, |desk| listing::due(&desk, &due))
@@ -274,15 +291,15 @@ impl Store for Postgres {
 
     async fn changes(&self, cursor: Option<Cursor>, wait: Duration) -> Result<Changes, Error> {
         let (begun, feed) = (Instant::now(), &self.desk.feed);
-        let mut look = true;
+        // While notifications arrive, what was seen and heard since the last look is all there is.
+        let mut look = cursor.is_none() || wait.is_zero() || !feed.is_heard();
         loop {
             // Armed before looking, so that a change between the look and the wait is not missed.
             let changed = feed.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if look || feed.is_look_due() {
-                ask!(self, |desk| feed::look(&desk))?;
-                self.desk.pool.close_idle();
+            if look || feed.is_look_due() || self.until_look().is_zero() {
+                self.ping().await?;
             }
             let found = feed.after(cursor);
             let left = wait.saturating_sub(Instant::now().saturating_duration_since(begun));
@@ -290,7 +307,8 @@ impl Store for Postgres {
             if cursor.is_none() || !nothing || left.is_zero() {
                 return Ok(found);
             }
-            look = timeout(left.min(self.pause()), changed).await.is_err();
+            look = false;
+            let _elapsed = timeout(left.min(self.until_look()), changed).await;
         }
     }
 
@@ -301,17 +319,25 @@ impl Store for Postgres {
     async fn check(&self) -> Result<(), Error> {
         ask!(self, |desk| listing::probe(&desk))
     }
+
+    /// Looks at the log of changes, which is done every so often in any case.
+    async fn ping(&self) -> Result<(), Error> {
+        ask!(self, |desk| feed::look(&desk))?;
+        self.desk.pool.close_idle();
+        Ok(())
+    }
 }
 
 impl Postgres {
-    /// Between two looks at the log.
-    fn pause(&self) -> Duration {
-        let options = &self.desk.options;
-        if self.desk.feed.is_heard() {
+    /// How long until the log is to be looked at again.
+    fn until_look(&self) -> Duration {
+        let (options, feed) = (&self.desk.options, &self.desk.feed);
+        let every = if feed.is_heard() {
             options.look_every
         } else {
             options.poll_every
-        }
+        };
+        every.saturating_sub(feed.looked_ago())
     }
 }
 
@@ -333,8 +359,9 @@ impl Default for Options {
             connections: 4,
             listen: true,
             poll_every: Duration::from_secs(1),
-            look_every: Duration::from_secs(10),
+            look_every: Duration::from_secs(15),
             keep_changes: 16_384,
+            existing_only: false,
             time: TimeSource::Server,
         }
     }

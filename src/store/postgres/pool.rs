@@ -13,11 +13,12 @@ use tokio::{
     time::Instant,
 };
 use tokio_postgres::{
-    Client, Config, Row, Socket,
+    Client, Row, Socket,
     types::{ToSql, Type},
 };
 
 use super::{
+    address::Address,
     failure::Failure,
     tls::{Stream, Tls},
 };
@@ -37,7 +38,8 @@ const IDLE: Duration = Duration::from_mins(1);
 
 /// The connections of one store.
 pub(super) struct Pool {
-    config: Config,
+    /// Asked for each connection: its password may have been replaced.
+    address: Address,
     tls: Tls,
     lifecycle: Lifecycle,
     permits: Arc<Semaphore>,
@@ -46,20 +48,27 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct State {
-    /// The last one back goes out first.
+    /// The last goes out first: the last one back, but for the one that listens.
     idle: Vec<Idle>,
     /// Connections that ended without our doing.
     lost: u64,
 }
 
-struct Idle {
+/// An open connection.
+struct Member {
     client: Client,
+    /// Notifications arrive on it: it is not closed when idle, and lent before any other.
+    listens: bool,
+}
+
+struct Idle {
+    member: Member,
     since: Instant,
 }
 
 /// A connection that is in use.
 pub(super) struct Lent {
-    client: Option<Client>,
+    member: Option<Member>,
     pool: Arc<Pool>,
     in_doubt: bool,
     _permit: OwnedSemaphorePermit,
@@ -68,9 +77,9 @@ pub(super) struct Lent {
 // === impl Pool ===
 
 impl Pool {
-    pub(super) fn new(config: Config, tls: Tls, size: usize, lifecycle: &Lifecycle) -> Arc<Self> {
+    pub(super) fn new(address: Address, tls: Tls, size: usize, lifecycle: &Lifecycle) -> Arc<Self> {
         Arc::new(Self {
-            config,
+            address,
             tls,
             lifecycle: lifecycle.clone(),
             permits: Arc::new(Semaphore::new(size.max(1))),
@@ -78,21 +87,26 @@ impl Pool {
         })
     }
 
-    /// A connection of one's own, outside the pool, with the half that must be driven.
+    /// A connection of one's own, outside the pool for now, with the half that must be driven.
     pub(super) async fn connect(&self) -> Result<(Client, Driver), Failure> {
-        Ok(self.config.connect(self.tls.clone()).await?)
+        let config = self.address.driver_config();
+        let config = config.map_err(|_error| Failure::Unfit("store.url is no address"))?;
+        Ok(config.connect(self.tls.clone()).await?)
     }
 
     /// A connection that works as far as is known; waits if too many are in use.
     pub(super) async fn lend(self: &Arc<Self>) -> Result<Lent, Failure> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(|_closed| Failure::Stopped)?;
-        let client = match self.take() {
-            Some(client) => client,
-            None => self.open().await?,
+        let member = match self.take() {
+            Some(member) => member,
+            None => Member {
+                client: self.open().await?,
+                listens: false,
+            },
         };
         Ok(Lent {
-            client: Some(client),
+            member: Some(member),
             pool: Arc::clone(self),
             in_doubt: false,
             _permit: permit,
@@ -115,18 +129,33 @@ impl Pool {
         }
     }
 
+    /// Lends out a connection that listens, too: an idle process needs no other from now on.
+    pub(super) fn adopt(&self, client: Client) {
+        let mut state = self.state.lock();
+        state.idle.clear();
+        let listens = true;
+        state.put_back(Member { client, listens });
+    }
+
     /// Closes what nobody has used for a while.
     pub(super) fn close_idle(&self) {
         let now = Instant::now();
-        let fresh = |idle: &Idle| now.saturating_duration_since(idle.since) < IDLE;
-        self.state.lock().idle.retain(fresh);
+        let stays =
+            |idle: &Idle| idle.member.listens || now.saturating_duration_since(idle.since) < IDLE;
+        self.state.lock().idle.retain(stays);
+    }
+
+    /// A connection has ended without our doing.
+    pub(super) fn note_lost(&self) {
+        let mut state = self.state.lock();
+        state.lost = state.lost.saturating_add(1);
     }
 
     /// How many connections have ended without our doing, so far.
     pub(super) fn lost(&self) -> u64 {
         let mut state = self.state.lock();
         let all = state.idle.len();
-        state.idle.retain(|idle| !idle.client.is_closed());
+        state.idle.retain(|idle| !idle.member.client.is_closed());
         let gone = all.saturating_sub(state.idle.len());
         state.lost = state
             .lost
@@ -134,11 +163,11 @@ impl Pool {
         state.lost
     }
 
-    fn take(&self) -> Option<Client> {
+    fn take(&self) -> Option<Member> {
         let mut state = self.state.lock();
-        while let Some(idle) = state.idle.pop() {
-            if !idle.client.is_closed() {
-                return Some(idle.client);
+        while let Some(Idle { member, .. }) = state.idle.pop() {
+            if !member.client.is_closed() {
+                return Some(member);
             }
             state.lost = state.lost.saturating_add(1);
         }
@@ -156,16 +185,26 @@ impl Pool {
         Ok(client)
     }
 
-    fn give_back(&self, client: Client, in_doubt: bool) {
+    fn give_back(&self, member: Member, in_doubt: bool) {
         let mut state = self.state.lock();
-        if client.is_closed() {
+        if member.client.is_closed() {
             state.lost = state.lost.saturating_add(1);
             // The others were most likely cut at the same time, even if it does not show yet.
             state.idle.clear();
         } else if !in_doubt {
-            let since = Instant::now();
-            state.idle.push(Idle { client, since });
+            state.put_back(member);
         }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn put_back(&mut self, member: Member) {
+        let behind = |idle: &Idle| idle.member.listens && !member.listens;
+        let place = self.idle.len() - usize::from(self.idle.last().is_some_and(behind));
+        let since = Instant::now();
+        self.idle.insert(place, Idle { member, since });
     }
 }
 
@@ -192,7 +231,7 @@ impl Lent {
         &mut self,
         ask: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, Failure> {
-        let Some(client) = &self.client else {
+        let Some(Member { client, .. }) = &self.member else {
             return Err(Failure::Stopped);
         };
         // Until there is an answer: whoever is dropped here leaves the connection to be closed.
@@ -220,8 +259,8 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            self.pool.give_back(client, self.in_doubt);
+        if let Some(member) = self.member.take() {
+            self.pool.give_back(member, self.in_doubt);
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::{
         ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName, UserId},
     },
     store::{
-        Connection, Cooldown, Intent, ReauthReason, Redemption, SealedTokens, Status, seal::Sealed,
+        Attempt, Connection, Cooldown, Intent, ReauthReason, Record, Redemption, SealedTokens,
+        Status, seal::Sealed,
     },
 };
 
@@ -49,6 +50,21 @@ pub(super) fn read(row: &Row) -> Result<Connection, Failure> {
     Cells::of(row)
         .connection()
         .map_err(|what| inconsistent(row, 0, what))
+}
+
+/// The record in a row that has, after the cells of [`read`], those of the earlier attempt, the
+/// fingerprint, and whether the lease is held.
+pub(super) fn read_whole(row: &Row) -> Result<(Record, bool), Failure> {
+    let mut cells = Cells { row, next: 0 };
+    let mut whole = || {
+        let record = Record {
+            connection: cells.connection()?,
+            before: cells.before()?,
+            fingerprint: cells.fingerprint()?,
+        };
+        Ok((record, cells.take()?))
+    };
+    whole().map_err(|what| inconsistent(row, 0, what))
 }
 
 /// A row with a key in the two cells from `first` contradicts itself.
@@ -174,13 +190,29 @@ impl<'r> Cells<'r> {
         }
     }
 
+    fn before(&mut self) -> Result<Option<Attempt>, Unfit> {
+        match (self.owner()?, self.redemption()?, self.time()?) {
+            (None, None, None) => Ok(None),
+            (Some(owner), Some(redemption), Some(at)) => Ok(Some(Attempt {
+                owner,
+                redemption,
+                at,
+            })),
+            _ => Err("the parts of its earlier intent contradict each other".to_owned()),
+        }
+    }
+
+    fn fingerprint(&mut self) -> Result<Option<[u8; 32]>, Unfit> {
+        let bytes: Option<&[u8]> = self.take()?;
+        bytes
+            .map(<[u8; 32]>::try_from)
+            .transpose()
+            .map_err(|_length| "its fingerprint is of the wrong length".to_owned())
+    }
+
     fn intent(&mut self) -> Result<Option<Intent>, Unfit> {
-        match (
-            self.owner()?,
-            self.redemption()?,
-            self.count()?,
-            self.time()?,
-        ) {
+        let owner = self.owner()?;
+        match (owner, self.redemption()?, self.count()?, self.time()?) {
             (None, None, None, None) => Ok(None),
             (Some(owner), Some(redemption), Some(attempts), Some(at)) => Ok(Some(Intent {
                 owner,

@@ -35,6 +35,10 @@ const MIGRATIONS: &[Migration] = &[
         min_reader: 1,
     },
     Migration {
+        sql: include_str!("migrations/0002_duties.sql"),
+        min_reader: 1,
+    },
+    Migration {
         sql: include_str!("migrations/0003_events.sql"),
         min_reader: 1,
     },
@@ -68,6 +72,15 @@ pub(super) async fn migrate(pool: &Arc<Pool>) -> Result<(), Failure> {
         .await?;
     }
     db.commit().await
+}
+
+/// Says whether the tables are up to date, and changes nothing.
+pub(super) async fn is_ready(pool: &Arc<Pool>) -> Result<(), Failure> {
+    let mut db = pool.lend().await?;
+    if pending(&mut db).await?.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::NotReady)
 }
 
 /// Whether a program that knows this version may work where `min_reader` is asked for.
@@ -152,6 +165,6 @@ async fn look(db: &mut Lent) -> Result<Option<Found>, Failure> {
 }
 
 /// The schema of this version.
-fn known() -> i64 {
+pub(super) fn known() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }

@@ -9,23 +9,32 @@
 //! `rediss`, `rediss-sentinel` and `rediss-cluster` are the same over TLS. `?prefix=` sets what every
 //! key begins with. A password's special characters are percent-encoded.
 
-use std::fmt;
+use std::{fmt, net::IpAddr, sync::Arc};
 
-use crate::base::secret::Secret;
+use arc_swap::ArcSwap;
+
+use crate::{base::secret::Secret, store::Way};
 
 /// What keys begin with unless the URL says otherwise.
 const PREFIX: &str = "daypass";
 
-/// Which servers, and as whom. The password is not shown.
-#[derive(Clone, PartialEq, Eq)]
+/// Which servers, and as whom. The password is not shown. Clones share user and password, which may be
+/// replaced ([`Address::adopt`]).
+#[derive(Clone)]
 pub struct Address {
     pub(super) kind: Kind,
     pub(super) hosts: Vec<Host>,
     pub(super) tls: bool,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<Secret<String>>,
+    credentials: Arc<ArcSwap<Credentials>>,
     pub(super) database: u32,
     pub(super) prefix: String,
+}
+
+/// Who to be.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Secret<String>>,
 }
 
 /// How the servers belong together.
@@ -72,17 +81,63 @@ impl Address {
         };
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
         let hosts = read_hosts(hosts, &kind)?;
-        let (user, password) = credentials.map_or(Ok((None, None)), read_credentials)?;
+        let credentials = credentials.map_or(Ok(Credentials::NONE), read_credentials)?;
         let (kind, database) = read_path(kind, path)?;
         Ok(Self {
             kind,
             hosts,
             tls,
-            user,
-            password,
+            credentials: Arc::new(ArcSwap::from_pointee(credentials)),
             database,
             prefix: query.map_or_else(|| Ok(PREFIX.to_owned()), read_prefix)?,
         })
+    }
+
+    /// User and password as they are now. Ask again for each connection.
+    pub(super) fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.load_full()
+    }
+
+    /// Takes over user and password of `other`, for connections made from now on; whether they are
+    /// new. `None` if it is the address of other servers, or of others' keys on them.
+    pub(in crate::store) fn adopt(&self, other: &Self) -> Option<bool> {
+        if !self.is_place_of(other) {
+            return None;
+        }
+        let new = other.credentials();
+        let is_new = *self.credentials() != *new;
+        if is_new {
+            self.credentials.store(new);
+        }
+        Some(is_new)
+    }
+
+    /// Whether it has a password.
+    pub(in crate::store) fn has_password(&self) -> bool {
+        self.credentials().password.is_some()
+    }
+
+    /// How the way there is protected.
+    pub(in crate::store) fn way(&self) -> Way {
+        let is_local = |host: &Host| {
+            let address = host.name.parse::<IpAddr>();
+            host.name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        };
+        if self.tls {
+            Way::Verified
+        } else if self.hosts.iter().all(is_local) {
+            Way::Local
+        } else {
+            Way::Open
+        }
+    }
+
+    fn is_place_of(&self, other: &Self) -> bool {
+        let place = |address: &Self| (address.tls, address.database);
+        place(self) == place(other)
+            && self.kind == other.kind
+            && self.hosts == other.hosts
+            && self.prefix == other.prefix
     }
 
     /// The servers, for messages: without user, password and options.
@@ -96,6 +151,21 @@ impl Address {
         }
     }
 }
+
+impl Credentials {
+    const NONE: Self = Self {
+        user: None,
+        password: None,
+    };
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_place_of(other) && *self.credentials() == *other.credentials()
+    }
+}
+
+impl Eq for Address {}
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -175,8 +245,6 @@ fn read_host(text: &str, port: u16) -> Option<Host> {
     })
 }
 
-type Credentials = (Option<String>, Option<Secret<String>>);
-
 fn read_credentials(text: &str) -> Result<Credentials, String> {
     let (user, password) = text
         .split_once(':')
@@ -185,10 +253,10 @@ fn read_credentials(text: &str) -> Result<Credentials, String> {
     let user = decode(user).ok_or_else(unusable)?;
     let password = Secret::new(decode(password).ok_or_else(unusable)?);
     let given = |text: &String| !text.is_empty();
-    Ok((
-        Some(user).filter(given),
-        Some(password).filter(|password| given(password.danger_expose())),
-    ))
+    Ok(Credentials {
+        user: Some(user).filter(given),
+        password: Some(password).filter(|password| given(password.danger_expose())),
+    })
 }
 
 fn read_path(kind: Kind, path: &str) -> Result<(Kind, u32), String> {
@@ -257,22 +325,44 @@ mod tests {
     fn every_kind_of_url_is_read() {
         let single = fine("rediss://anna:p%40ss@[::1]:7000/3?prefix=staging");
         assert_eq!((single.tls, single.database), (true, 3));
-        assert_eq!(single.user.as_deref(), Some("anna"));
-        assert_eq!(single.password.as_ref().unwrap().danger_expose(), "p@ss");
+        let credentials = single.credentials();
+        assert_eq!(credentials.user.as_deref(), Some("anna"));
+        assert_eq!(
+            credentials.password.as_ref().unwrap().danger_expose(),
+            "p@ss"
+        );
         assert_eq!(
             (single.shown(), single.prefix.as_str()),
             ("[::1]:7000".to_owned(), "staging")
         );
         let sentinel = fine("redis-sentinel://:secret@a,b:1,c/main");
         assert_eq!(sentinel.shown(), "main (sentinels a:26379,b:1,c:26379)");
-        assert_eq!(
-            (sentinel.user.as_deref(), sentinel.password.is_some()),
-            (None, true)
-        );
+        assert_eq!(sentinel.credentials().user, None);
+        assert!(sentinel.has_password());
         assert_eq!(
             fine("redis-cluster://a,b").shown(),
             "the cluster of a:6379,b:6379"
         );
+    }
+
+    #[test]
+    fn only_user_and_password_are_taken_over_and_every_clone_sees_them() {
+        let address = fine("redis://anna:old@h/1?prefix=p");
+        let clone = address.clone();
+        for elsewhere in [
+            "redis://anna:new@other/1?prefix=p",
+            "redis://anna:new@h/2?prefix=p",
+            "redis://anna:new@h/1?prefix=q",
+            "rediss://anna:new@h/1?prefix=p",
+            "redis-cluster://anna:new@h?prefix=p",
+        ] {
+            assert_eq!(address.adopt(&fine(elsewhere)), None, "{elsewhere}");
+        }
+        let new = fine("redis://ben:new@h/1?prefix=p");
+        assert_eq!(address.adopt(&new), Some(true));
+        assert_eq!(address.adopt(&new), Some(false));
+        assert_eq!(clone.credentials().user.as_deref(), Some("ben"));
+        assert!(clone == new);
     }
 
     #[test]

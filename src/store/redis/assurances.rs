@@ -14,31 +14,7 @@ use super::{
     failure::{Failure, code},
     plug,
 };
-
-/// Something that could be lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What it is about.
-    pub concern: Concern,
-    /// Whether connected users could be lost in ordinary operation.
-    pub is_grave: bool,
-    /// What could be lost and what to do, in one sentence.
-    pub what: String,
-}
-
-/// What a finding is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Concern {
-    /// What is lost when the server restarts.
-    Persistence,
-    /// What the server throws away when memory is short.
-    Eviction,
-    /// What is lost when a replica takes over.
-    Replication,
-    /// What could not be looked at.
-    Unchecked,
-}
+use crate::store::{Concern, Finding};
 
 /// What a server says of itself.
 struct Server {
@@ -76,6 +52,8 @@ pub(super) async fn look(desk: &Desk) -> Result<Vec<Finding>, Failure> {
                     "{host} does not answer: {}",
                     failure.into_error(&desk.address)
                 ),
+                why: "what it could lose is not known",
+                mend: "look at that node",
             }),
         }
     }
@@ -87,13 +65,15 @@ async fn ask(client: &Client, shown: String) -> Result<Server, Failure> {
     let info = permitted(info(&mut connection).await)?.unwrap_or_default();
     let config = permitted(config(&mut connection).await)?;
     Ok(Server {
-        shown,
+        shown: format!("Redis at {shown}"),
         info,
         config,
     })
 }
 
-async fn info(connection: &mut MultiplexedConnection) -> Result<HashMap<String, String>, Failure> {
+pub(super) async fn info(
+    connection: &mut MultiplexedConnection,
+) -> Result<HashMap<String, String>, Failure> {
     let text: String = in_time(redis::cmd("INFO").query_async(connection)).await?;
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     Ok(lines
@@ -140,11 +120,11 @@ impl Server {
                 concern: Concern::Unchecked,
                 is_grave: false,
                 what: format!(
-                    "the user may not ask {} for its configuration, so its persistence and \
-                     replication could not be checked in full; grant config|get, or look yourself: \
-                     appendonly yes, maxmemory-policy noeviction",
+                    "the user may not ask {} for its configuration",
                     self.shown
                 ),
+                why: "its persistence and replication could not be checked in full",
+                mend: "grant config|get, or look yourself: appendonly yes, maxmemory-policy noeviction",
             });
         }
         findings
@@ -165,34 +145,32 @@ impl Server {
             Some(setting) => setting == "yes",
             None => self.says("aof_enabled")? == "1",
         };
-        let (is_grave, what) = match (appends, self.setting("save"), self.setting("appendfsync")) {
+        let (what, why, mend) = match (appends, self.setting("save"), self.setting("appendfsync")) {
             (true, _, Some("no")) => (
-                true,
-                format!(
-                    "{shown} leaves its appendonly file to the system's leisure: a crash of the \
-                     machine loses the last half minute; set appendfsync to everysec or always"
-                ),
+                format!("{shown} leaves its appendonly file to the system's leisure"),
+                "a crash of the machine loses the last half minute, and those whose tokens were \
+                 renewed in it have to connect again",
+                "set appendfsync to everysec or always",
             ),
             (true, ..) => return None,
             (false, Some(""), _) => (
-                true,
-                format!(
-                    "{shown} keeps nothing on disk: a restart loses every connection, and every \
-                     user has to connect again; set appendonly yes"
-                ),
+                format!("{shown} keeps nothing on disk"),
+                "a restart loses every connection, and every user has to connect again",
+                "set appendonly yes",
             ),
             (false, ..) => (
-                true,
-                format!(
-                    "{shown} writes snapshots only: a restart loses the renewals since the last \
-                     one, and those users have to connect again; set appendonly yes"
-                ),
+                format!("{shown} writes snapshots only"),
+                "a restart loses the renewals since the last one, and those users have to connect \
+                 again",
+                "set appendonly yes",
             ),
         };
         Some(Finding {
             concern: Concern::Persistence,
-            is_grave,
+            is_grave: true,
             what,
+            why,
+            mend,
         })
     }
 
@@ -204,10 +182,11 @@ impl Server {
             concern: Concern::Eviction,
             is_grave: true,
             what: format!(
-                "{} may throw connections away when memory is short (maxmemory-policy {policy}), \
-                 and their users have to connect again; set maxmemory-policy noeviction",
+                "{} may throw connections away when memory is short (maxmemory-policy {policy})",
                 self.shown
             ),
+            why: "their users have to connect again",
+            mend: "set maxmemory-policy noeviction",
         })
     }
 
@@ -217,12 +196,10 @@ impl Server {
         (replicas > 0 && waited_for == "0").then(|| Finding {
             concern: Concern::Replication,
             is_grave: false,
-            what: format!(
-                "a replica that takes over from {} lacks what was written in the last moments, also \
-                 what a master that was cut off went on accepting; set min-replicas-to-write 1 and \
-                 min-replicas-max-lag 10 to bound that",
-                self.shown
-            ),
+            what: format!("{} does not wait for its replicas", self.shown),
+            why: "a replica that takes over lacks what was written in the last moments, also what a \
+                  master that was cut off went on accepting",
+            mend: "set min-replicas-to-write 1 and min-replicas-max-lag 10 to bound that",
         })
     }
 }

@@ -1,14 +1,15 @@
-//! What changed: a log of the newest changes, and a channel that says when to look at it.
+//! What changed: a log of the newest changes, and a channel that tells of them as they are made.
 //!
 //! 1. The log is the truth. A cursor is the place of an entry; who finds that entry gone, because
 //!    the log is bounded or a failover lost it, is told that anything may have changed.
-//! 2. The channel is for speed. When its messages are lost, a look at the log finds the change.
+//! 2. The channel is for speed, and names what changed ([`hearsay`](super::hearsay)). When its messages
+//!    are lost, a look at the log finds the change.
 //! 3. In a cluster the log lies elsewhere than most connections. A script leaves its change in the
 //!    outbox of its bucket, in the same step as the change itself, and the process carries it to the
 //!    log. If it dies in between, another one does: the log may lag, but misses nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
@@ -17,12 +18,7 @@ use futures_util::{StreamExt, stream::FusedStream};
 use redis::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{
-    desk::Desk,
-    door::in_time,
-    failure::Failure,
-    keys::{name, parse_name},
-};
+use super::{accounts, desk::Desk, door::in_time, failure::Failure, keys::parse_name};
 use crate::{
     base::{ids::ConnectionKey, lifecycle::Lifecycle},
     store::{Changes, Cursor},
@@ -31,7 +27,7 @@ use crate::{
 /// Entries of one millisecond that a cursor can tell apart: more than a server could make.
 const SEQUENCE_BITS: u32 = 20;
 
-/// How often outboxes are looked after by one of the processes that share the store.
+/// How often outboxes and indices are looked after by one of the processes that share the store.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 
 /// How long a change may wait in an outbox before another process takes care of it.
@@ -56,23 +52,45 @@ pub(super) async fn changes(
         tokio::pin!(changed);
         changed.as_mut().enable();
         let looked = Instant::now();
-        tidy(desk).await?;
-        let found = look(desk, cursor).await?;
+        // Who does not wait wants to know what the log says.
+        let heard = cursor.filter(|_| !wait.is_zero());
+        let found = if let Some(found) = heard.and_then(|cursor| heard_after(desk, cursor)) {
+            found
+        } else {
+            match tidy(desk).await {
+                // Who only listens is not to suffer from a server that takes no writes.
+                Err(failure @ Failure::Driver(_)) => {
+                    tracing::debug!(?failure, "outboxes and indices are looked after later");
+                }
+                other => other?,
+            }
+            look(desk, cursor).await?
+        };
         let left = wait.saturating_sub(Instant::now().saturating_duration_since(begun));
         let nothing = found.keys.as_ref().is_some_and(Vec::is_empty);
         if cursor.is_none() || !nothing || left.is_zero() {
             return Ok(found);
         }
-        let every = if desk.listening.load(Ordering::Relaxed) {
-            desk.options.poll_every
+        let pause = if desk.listening.load(Ordering::Relaxed) {
+            desk.hearsay.until_look(desk.options.poll_every)
         } else {
             desk.options.poll_unheard_every
         };
-        let _elapsed = timeout(left.min(every), changed).await;
-        // Many changes at once are found by one look.
+        let _elapsed = timeout(left.min(pause), changed).await;
+        // Many changes at once are told at once.
         let since = Instant::now().saturating_duration_since(looked);
         sleep(desk.options.gather.saturating_sub(since).min(left)).await;
     }
+}
+
+/// What was heard after `cursor`; `None` if the log has to be looked at.
+fn heard_after(desk: &Desk, cursor: Cursor) -> Option<Changes> {
+    if !desk.listening.load(Ordering::Relaxed) {
+        return None;
+    }
+    let keys = desk.hearsay.after(cursor, desk.options.poll_every)?;
+    let keys = Some(keys);
+    Some(Changes { cursor, keys })
 }
 
 /// What the log says now.
@@ -82,19 +100,24 @@ async fn look(desk: &Desk, cursor: Option<Cursor>) -> Result<Changes, Failure> {
         let keys = Some(Vec::new());
         return Ok(Changes { cursor, keys });
     };
+    let under_way = desk.hearsay.look();
     let mut command = redis::cmd("XRANGE");
     let id = write_id(cursor);
     command.arg(desk.keys.single("log")).arg(&id).arg("+");
     let entries = entries(desk.command(&command).await?)?;
     match entries.split_first() {
-        Some(((first, _), newer)) if *first == cursor => Ok(Changes {
-            cursor: newer.last().map_or(cursor, |(last, _)| *last),
-            keys: Some(distinct(newer)),
-        }),
-        _ => Ok(Changes {
-            cursor: last(desk).await?,
-            keys: None,
-        }),
+        Some(((first, _), newer)) if *first == cursor => {
+            let cursor = newer.last().map_or(cursor, |(last, _)| *last);
+            let keys: Vec<_> = newer.iter().filter_map(|(_, key)| key.clone()).collect();
+            let news = desk.hearsay.looked(under_way, cursor, &keys);
+            let keys = Some(distinct(&news));
+            Ok(Changes { cursor, keys })
+        }
+        _ => {
+            desk.hearsay.forget();
+            let cursor = last(desk).await?;
+            Ok(Changes { cursor, keys: None })
+        }
     }
 }
 
@@ -119,11 +142,10 @@ fn entries(values: Vec<Value>) -> Result<Vec<Entry>, Failure> {
 }
 
 /// Each key once, in the order of their last changes.
-fn distinct(entries: &[Entry]) -> Vec<ConnectionKey> {
-    let keys = || entries.iter().filter_map(|(_, key)| key.as_ref());
-    let last: BTreeMap<String, usize> = keys().map(name).zip(0..).collect();
-    let is_last = |(number, key): &(usize, &ConnectionKey)| last.get(&name(key)) == Some(number);
-    let distinct = keys().enumerate().filter(is_last);
+fn distinct(keys: &[ConnectionKey]) -> Vec<ConnectionKey> {
+    let last: HashMap<&ConnectionKey, usize> = keys.iter().zip(0..).collect();
+    let is_last = |(number, key): &(usize, &ConnectionKey)| last.get(key) == Some(number);
+    let distinct = keys.iter().enumerate().filter(is_last);
     distinct.map(|(_, key)| key.clone()).collect()
 }
 
@@ -140,9 +162,10 @@ fn write_id(cursor: Cursor) -> String {
     format!("{}-{sequence}", cursor.0 >> SEQUENCE_BITS)
 }
 
-/// Carries to the log what other processes left in the outboxes. One process does it at a time.
+/// Carries to the log what other processes left in the outboxes, and indexes what older versions did
+/// not. One process does it at a time.
 async fn tidy(desk: &Desk) -> Result<(), Failure> {
-    if !desk.is_cluster() || !is_time_to_tidy(desk) {
+    if !is_time_to_tidy(desk) {
         return Ok(());
     }
     let mut claim = redis::cmd("SET");
@@ -151,10 +174,13 @@ async fn tidy(desk: &Desk) -> Result<(), Failure> {
         .arg("PX")
         .arg(u64::try_from(TIDY_EVERY.as_millis()).unwrap_or(10_000) / 2);
     let claimed: Option<String> = desk.command(&claim).await?;
-    if claimed.is_some() {
+    if claimed.is_none() {
+        return Ok(());
+    }
+    if desk.is_cluster() {
         carry_left_behind(desk).await?;
     }
-    Ok(())
+    accounts::mend(desk).await
 }
 
 fn is_time_to_tidy(desk: &Desk) -> bool {
@@ -195,6 +221,7 @@ pub(super) fn listen(desk: &Arc<Desk>, lifecycle: &Lifecycle) {
             }
             let Some(open) = desk.upgrade() else { return };
             open.listening.store(false, Ordering::Relaxed);
+            open.hearsay.forget();
             // What ended this connection has probably ended the other one, which would show only
             // when the next call is lost on it.
             open.door.leave(None).await;
@@ -210,6 +237,8 @@ async fn hear(open: Arc<Desk>, desk: &Weak<Desk>) -> Result<(), Failure> {
     let client = open.door.client().await?;
     let mut subscription = in_time(client.get_async_pubsub()).await?;
     in_time(subscription.subscribe(open.keys.channel())).await?;
+    // What was missed until now is found by looking.
+    open.hearsay.forget();
     open.listening.store(true, Ordering::Relaxed);
     open.changed.notify_waiters();
     drop(open);
@@ -221,7 +250,13 @@ async fn hear(open: Arc<Desk>, desk: &Weak<Desk>) -> Result<(), Failure> {
             return Ok(());
         };
         match heard {
-            Ok(Some(_message)) => open.changed.notify_waiters(),
+            Ok(Some(message)) => {
+                match message.get_payload::<String>() {
+                    Ok(name) => parse_name(&name).map_or((), |key| open.hearsay.hear(key)),
+                    Err(_) => open.hearsay.forget(),
+                }
+                open.changed.notify_waiters();
+            }
             Ok(None) => return Ok(()),
             Err(_elapsed) if stream.is_terminated() => return Ok(()),
             Err(_elapsed) => in_time(sink.ping()).await?,

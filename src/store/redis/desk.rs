@@ -1,6 +1,9 @@
 //! What every operation has at hand: the door, the names of keys, the time, and how changes are told.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use parking_lot::Mutex;
 use redis::{Cmd, FromRedisValue, Script, ScriptInvocation, Value};
@@ -11,6 +14,7 @@ use super::{
     address::{Address, Kind},
     door::{Door, Question},
     failure::Failure,
+    hearsay::Hearsay,
     keys::{Keys, Place},
     rows::Fields,
     scripts,
@@ -28,8 +32,12 @@ pub(super) struct Desk {
     pub(super) random: SharedRandom,
     /// Woken by every change that this process made or heard of.
     pub(super) changed: Notify,
+    /// What was heard of them since the log was last looked at.
+    pub(super) hearsay: Hearsay,
     /// Whether changes by others are heard of as they are made.
     pub(super) listening: AtomicBool,
+    /// How often the servers were asked whether they are well.
+    pub(super) pings: AtomicUsize,
     /// When this process last looked after the outboxes.
     pub(super) tidied: Mutex<Option<Instant>>,
 }
@@ -55,18 +63,37 @@ impl Desk {
     /// Begins a call of `script`, by the arguments that all share.
     pub(super) fn call<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
         let mut call = script.prepare_invoke();
-        let now = match &self.time {
-            Time::Server => String::new(),
-            Time::Clock(clock) => clock.now().as_millis().to_string(),
-        };
         let channel = if self.is_cluster() {
             String::new()
         } else {
             self.keys.channel()
         };
-        let id = hex::encode(self.random.bytes::<8>());
-        call.arg(now).arg(self.kept()).arg(channel).arg(id);
+        call.arg(self.now()).arg(self.kept()).arg(channel);
+        call.arg(self.call_id());
         call
+    }
+
+    /// Begins a call of `script` about a section (see [`Keys`]), by the arguments that all share.
+    pub(super) fn call_in<'a>(&self, script: &'a Script, section: &str) -> ScriptInvocation<'a> {
+        let mut call = script.prepare_invoke();
+        // Two that never exist: see `section.lua`.
+        call.key(format!("{section}never"));
+        call.key(format!("{section}nowhere"));
+        call.arg(self.now()).arg(self.call_id());
+        call
+    }
+
+    /// The time that scripts go by, in milliseconds; empty for the server's own.
+    pub(super) fn now(&self) -> String {
+        match &self.time {
+            Time::Server => String::new(),
+            Time::Clock(clock) => clock.now().as_millis().to_string(),
+        }
+    }
+
+    /// By what a call is recognised when it is sent again.
+    pub(super) fn call_id(&self) -> String {
+        hex::encode(self.random.bytes::<8>())
     }
 
     /// Begins a call of `script` about the connection of `key`.
@@ -127,7 +154,11 @@ impl Desk {
                 tracing::debug!(?failure, "a change waits in its outbox");
             }
         }
-        self.changed.notify_waiters();
+        // It is heard of in a moment otherwise.
+        if !self.listening.load(Ordering::Relaxed) {
+            self.hearsay.forget();
+            self.changed.notify_waiters();
+        }
     }
 
     /// Tells in the log what stands in `outbox` at `at`, then crosses it out there. Ending in between
@@ -137,7 +168,8 @@ impl Desk {
         call.key(self.keys.single("log"))
             .arg(self.keys.channel())
             .arg(self.kept())
-            .arg(name);
+            .arg(name)
+            .arg(u8::from(at.starts_with('a')));
         let () = self.ask(&call).await?;
         self.command(redis::cmd("HDEL").arg(outbox).arg(at)).await
     }

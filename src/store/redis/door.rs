@@ -3,7 +3,10 @@
 //! 1. A call whose connection breaks is sent once more on a new one. Scripts recognise a call they
 //!    have carried out already, so that this changes nothing twice.
 //! 2. A server that calls itself a replica is left; the sentinels are asked again.
-//! 3. Nobody waits longer than [`PATIENCE`]. Those who wait for one attempt to connect share its
+//! 3. When the password is replaced, a new connection takes the place of the old one, which a server
+//!    or the nodes of a cluster would not let in again. While the new one is refused, the old one
+//!    stays.
+//! 4. Nobody waits longer than [`PATIENCE`]. Those who wait for one attempt to connect share its
 //!    failure, for otherwise each would wait for its own.
 
 use std::{sync::Arc, time::Duration};
@@ -21,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    address::{Address, Host, Kind},
+    address::{Address, Credentials, Host, Kind},
     failure::{Failure, Remedy, remedy},
     plug, sentinel,
 };
@@ -42,6 +45,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// For how long a failed attempt to connect speaks for those who waited for it.
 const SHARED: Duration = Duration::from_millis(100);
 
+/// How often a connection with a new password is tried while the one with the old one works.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+
 /// How often the driver of a cluster follows a redirection by itself.
 const REDIRECTIONS: u32 = 3;
 
@@ -59,6 +65,8 @@ struct State {
     /// How many connections there were; tells them apart.
     count: u64,
     wire: Option<Wire>,
+    /// What the connection was made with.
+    credentials: Option<Arc<Credentials>>,
     failed: Option<(Instant, Failure)>,
 }
 
@@ -141,20 +149,42 @@ impl Door {
     /// The connection that there is, or a new one.
     async fn enter(&self) -> Result<(u64, Wire), Failure> {
         let mut state = self.state.lock().await;
+        let credentials = self.address.credentials();
         if let Some(wire) = &state.wire {
-            return Ok((state.count, wire.clone()));
+            let wire = wire.clone();
+            let is_current = state
+                .credentials
+                .as_ref()
+                .is_some_and(|used| Arc::ptr_eq(used, &credentials));
+            if is_current || state.has_failed_within(RENEW_EVERY).is_some() {
+                return Ok((state.count, wire));
+            }
+            if let Err(failure) = self.open(&mut state, credentials).await {
+                tracing::warn!(
+                    ?failure,
+                    "Redis refuses the new user or password; the old connection stays in use",
+                );
+                return Ok((state.count, wire));
+            }
+        } else {
+            if let Some(failure) = state.has_failed_within(SHARED) {
+                return Err(failure);
+            }
+            self.open(&mut state, credentials).await?;
         }
-        if let Some((at, failure)) = &state.failed
-            && Instant::now().saturating_duration_since(*at) < SHARED
-        {
-            return Err(failure.clone());
-        }
+        let wire = state.wire.clone().ok_or(Failure::Silence)?;
+        Ok((state.count, wire))
+    }
+
+    /// Opens a connection in the place of the one there is.
+    async fn open(&self, state: &mut State, credentials: Arc<Credentials>) -> Result<(), Failure> {
         match Box::pin(self.connect()).await {
             Ok(wire) => {
                 state.count += 1;
                 state.failed = None;
-                state.wire = Some(wire.clone());
-                Ok((state.count, wire))
+                state.wire = Some(wire);
+                state.credentials = Some(credentials);
+                Ok(())
             }
             Err(failure) => {
                 state.failed = Some((Instant::now(), failure.clone()));
@@ -205,10 +235,11 @@ impl Door {
                 .tls(redis::cluster::TlsMode::Secure)
                 .certs(plug::certificates(self.trust.as_deref()));
         }
-        if let Some(user) = &self.address.user {
+        let credentials = self.address.credentials();
+        if let Some(user) = &credentials.user {
             builder = builder.username(user);
         }
-        if let Some(password) = &self.address.password {
+        if let Some(password) = &credentials.password {
             builder = builder.password(password.danger_expose());
         }
         let client = builder.build()?;
@@ -254,6 +285,15 @@ pub(super) async fn in_time<T>(
 }
 
 // === impl State ===
+
+impl State {
+    /// How the last attempt to connect failed, if that was not longer ago.
+    fn has_failed_within(&self, time: Duration) -> Option<Failure> {
+        let (at, failure) = self.failed.as_ref()?;
+        let is_recent = Instant::now().saturating_duration_since(*at) < time;
+        is_recent.then(|| failure.clone())
+    }
+}
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

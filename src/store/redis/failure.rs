@@ -19,6 +19,8 @@ pub(super) enum Failure {
     Silence,
     /// No sentinel names a master that is one.
     NoMaster { complaint: Option<RedisError> },
+    /// There is no store, and none was to be made.
+    Nothing,
     /// The store is newer than this version.
     FromTheFuture { found: u32, known: u32 },
     /// A row contradicts itself.
@@ -93,6 +95,12 @@ impl Failure {
         match self {
             Self::Row { row, what } => Error::Inconsistent { row, what },
             Self::FromTheFuture { found, known } => Error::FromTheFuture { found, known },
+            Self::Nothing => Error::NotReady {
+                what: format!(
+                    "there are no connections in Redis at {at} yet; look whether store.url is right, \
+                     `daypass run` makes what is needed"
+                ),
+            },
             Self::Silence => Error::Unavailable {
                 what: format!(
                     "Redis at {at} does not answer; look whether it runs and is reachable"

@@ -182,7 +182,8 @@ fn fenced(call: &mut redis::ScriptInvocation<'_>, fence: &Fence) {
         .arg(fence.generation.get());
 }
 
-fn outcome(answer: &Answer) -> Fenced {
+/// What a fenced write that stores no tokens came to.
+pub(super) fn outcome(answer: &Answer) -> Fenced {
     match answer.word.as_str() {
         "written" => Fenced::Written,
         "unchanged" => Fenced::Unchanged,

@@ -10,17 +10,36 @@
 //! {daypass:6r}:ok  :reauth           zset    names in order, by health
 //! {daypass:6r}:census                hash    how many, by provider and health
 //! {daypass:6r}:age:calendly  :end:…  zset    what can be renewed, by age and by end
+//! {daypass:6r}:of:calendly           hash    users by account
+//! {daypass:6r}:anon:calendly         zset    names of those whose account is not known
 //! {daypass:6r}:out                   hash    changes that are not in the log yet (cluster only)
 //! {daypass:log}:log                  stream  changes, the newest some thousand
-//! {daypass:log}:schema  :probe  :tidy
+//! {daypass:log}:schema  :probe  :tidy  :accounts  :again  :mended
+//! {daypass:log}:duty:keep-alive:calcom   hash    who does a job for all
 //! ```
 //!
-//! How a connection finds its bucket can never change without moving every key.
+//! What is kept beside connections lies in sections, each with one hash tag: a bucket, or a slot of
+//! its own. Their scripts are given the section ([`Keys::queue`] and so on) and find its keys.
+//!
+//! ```text
+//! {daypass:q}:…                      events and deliveries, all of them (scripts/queue/queue.lua)
+//! {daypass:sync}:…                   jobs, each kind of them (scripts/jobs/jobs.lua)
+//! {daypass:6r}:x:ticket:81d2…        hash    a record that ends by itself, by its digest
+//! {daypass:6r}:m:…  :ms:…  :mends    meetings, by their user (scripts/meetings/meetings.lua)
+//! ```
+//!
+//! How a connection, a digest or a user finds its bucket can never change without moving every key.
 
-use crate::base::ids::{ConnectionKey, ProviderName, UserId};
+use crate::{
+    base::ids::{ConnectionKey, ProviderName, UserId},
+    store::{Digest, JobKind, Purpose},
+};
 
 /// How many buckets there are; with the schema, for good.
 pub(super) const BUCKETS: u16 = 64;
+
+/// How many keys a script is given for each connection.
+const PER_ROW: usize = 8;
 
 /// Slots of a cluster (Redis Cluster specification).
 const SLOTS: u16 = 16_384;
@@ -36,7 +55,7 @@ pub(super) struct Keys {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     /// Its row and its indices, as the scripts expect them.
-    pub(super) keys: [String; 6],
+    pub(super) keys: [String; PER_ROW],
     /// The outbox of its bucket.
     pub(super) outbox: String,
     /// Its name in the indices.
@@ -74,8 +93,7 @@ impl Keys {
     pub(super) fn place(&self, key: &ConnectionKey) -> Place {
         let (provider, user) = (&key.provider, &key.user);
         let name = name(key);
-        let index = usize::from(bucket(&name));
-        let tag = self.tags.get(index).map_or("", String::as_str);
+        let tag = self.bucket_of(&name);
         Place {
             keys: [
                 format!("{tag}:c:{provider}/{user}"),
@@ -84,10 +102,56 @@ impl Keys {
                 format!("{tag}:census"),
                 format!("{tag}:age:{provider}"),
                 format!("{tag}:end:{provider}"),
+                format!("{tag}:of:{provider}"),
+                format!("{tag}:anon:{provider}"),
             ],
             outbox: format!("{tag}:out"),
             name,
         }
+    }
+
+    /// The section of events and deliveries.
+    pub(super) fn queue(&self) -> String {
+        format!("{{{}:q}}:", self.prefix)
+    }
+
+    /// The section of the jobs of one kind.
+    pub(super) fn jobs(&self, kind: JobKind) -> String {
+        format!("{{{}:{}}}:", self.prefix, kind.as_str())
+    }
+
+    /// The sections that have a slot of their own.
+    pub(super) fn sections(&self) -> Vec<String> {
+        let kinds = [JobKind::Sync, JobKind::Subscription];
+        let jobs = kinds.into_iter().map(|kind| self.jobs(kind));
+        jobs.chain([self.queue()]).collect()
+    }
+
+    /// The section of the meetings of `user`.
+    pub(super) fn meetings(&self, user: &UserId) -> String {
+        format!("{}:", self.bucket_of(user.as_str()))
+    }
+
+    /// The sections of all meetings.
+    pub(super) fn all_meetings(&self) -> Vec<String> {
+        self.each("")
+    }
+
+    /// The record that `digest` finds, and where a call about it is remembered.
+    pub(super) fn record(&self, purpose: Purpose, digest: &Digest, call: &str) -> [String; 2] {
+        let digest = hex::encode(digest.0);
+        let tag = self.bucket_of(&digest);
+        let purpose = purpose.as_str();
+        [
+            format!("{tag}:x:{purpose}:{digest}"),
+            format!("{tag}:call:{call}"),
+        ]
+    }
+
+    /// The tag of the bucket that `name` belongs to.
+    fn bucket_of(&self, name: &str) -> &str {
+        let index = usize::from(bucket(name));
+        self.tags.get(index).map_or("", String::as_str)
     }
 }
 
@@ -192,6 +256,8 @@ mod tests {
             "census",
             "age:calendly",
             "end:calendly",
+            "of:calendly",
+            "anon:calendly",
         ];
         assert_eq!(
             place.keys,
@@ -200,6 +266,20 @@ mod tests {
         assert_eq!(place.outbox, "{daypass:6r}:out");
         let anna = keys.place(&key("calcom", "anna")).outbox;
         assert_eq!(anna, "{daypass:22}:out");
+    }
+
+    #[test]
+    fn what_is_kept_beside_connections_stays_where_it_was_first_put() {
+        let keys = Keys::new("daypass");
+        let anna = UserId::parse("anna").unwrap();
+        assert_eq!(keys.queue(), "{daypass:q}:");
+        assert_eq!(keys.jobs(JobKind::Sync), "{daypass:sync}:");
+        assert_eq!(keys.jobs(JobKind::Subscription), "{daypass:subscription}:");
+        assert_eq!(keys.meetings(&anna), "{daypass:0i}:");
+        let [record, call] = keys.record(Purpose::Ticket, &Digest([7; 32]), "c");
+        let digest = "07".repeat(32);
+        assert_eq!(record, format!("{{daypass:1a}}:x:ticket:{digest}"));
+        assert_eq!(call, "{daypass:1a}:call:c");
     }
 
     proptest! {

@@ -74,6 +74,7 @@ async fn ask(
     Ok(answer.word == "yes")
 }
 
-fn millis(duration: Duration) -> u64 {
+/// As the scripts take it.
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).map_or(LONGEST, |millis| millis.min(LONGEST))
 }

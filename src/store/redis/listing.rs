@@ -24,18 +24,37 @@ pub(super) async fn page(
     after: Option<&ConnectionKey>,
     limit: usize,
 ) -> Result<Vec<Connection>, Failure> {
+    let indices: Vec<String> = match filter.needs_reauth {
+        None => [desk.keys.each("ok"), desk.keys.each("reauth")].concat(),
+        Some(false) => desk.keys.each("ok"),
+        Some(true) => desk.keys.each("reauth"),
+    };
+    let fits = |connection: &Connection| {
+        let needs = connection.status != Status::Active;
+        filter.needs_reauth.is_none_or(|wanted| wanted == needs)
+    };
+    follow(desk, &indices, filter, after.map(name), limit, fits).await
+}
+
+/// The connections that `indices` name, of the filter's provider only, in the order of their names, those
+/// after `after` only, if they fit: what an index says of a row may have changed meanwhile.
+pub(super) async fn follow(
+    desk: &Desk,
+    indices: &[String],
+    filter: &Filter,
+    mut after: Option<String>,
+    limit: usize,
+    fits: impl Fn(&Connection) -> bool,
+) -> Result<Vec<Connection>, Failure> {
+    let provider = filter.provider.as_ref();
     let mut found = Vec::new();
-    let mut after = after.map(name);
     while found.len() < limit {
-        let (names, is_last) = names(desk, filter, after.as_deref(), limit - found.len()).await?;
+        let left = limit - found.len();
+        let (names, is_last) = names(desk, indices, provider, after.as_deref(), left).await?;
         after = names.last().cloned().or(after);
         let keys: Vec<ConnectionKey> = names.iter().filter_map(|name| parse_name(name)).collect();
         let rows = try_join_all(keys.iter().map(|key| load(desk, key))).await?;
-        let fits = |connection: &Connection| {
-            let needs = connection.status != Status::Active;
-            filter.needs_reauth.is_none_or(|wanted| wanted == needs)
-        };
-        found.extend(rows.into_iter().flatten().filter(fits));
+        found.extend(rows.into_iter().flatten().filter(&fits));
         if is_last {
             break;
         }
@@ -51,24 +70,20 @@ pub(super) async fn load(desk: &Desk, key: &ConnectionKey) -> Result<Option<Conn
 }
 
 /// Up to `limit` names after `after`, in order, and whether there are no more.
-async fn names(
+pub(super) async fn names(
     desk: &Desk,
-    filter: &Filter,
+    indices: &[String],
+    provider: Option<&ProviderName>,
     after: Option<&str>,
     limit: usize,
 ) -> Result<(Vec<String>, bool), Failure> {
-    let indices: Vec<String> = match filter.needs_reauth {
-        None => [desk.keys.each("ok"), desk.keys.each("reauth")].concat(),
-        Some(false) => desk.keys.each("ok"),
-        Some(true) => desk.keys.each("reauth"),
-    };
-    let Some((from, to)) = range(filter.provider.as_ref(), after) else {
+    let Some((from, to)) = range(provider, after) else {
         return Ok((Vec::new(), true));
     };
     // Somewhat more than the fair share of each index; where that is too little, there is a next
     // round.
     let share = limit / usize::from(BUCKETS / 2) + 4;
-    let lists = try_join_all(indices.into_iter().map(async |index| {
+    let lists = try_join_all(indices.iter().map(async |index| {
         let mut command = redis::cmd("ZRANGEBYLEX");
         command.arg(index).arg(&from).arg(&to);
         command.arg("LIMIT").arg(0).arg(share);
@@ -129,7 +144,9 @@ pub(super) async fn due(desk: &Desk, due: &Due) -> Result<Vec<ConnectionKey>, Fa
     }))
     .await?;
     let mut found: Vec<(i64, String)> = lists.into_iter().flatten().collect();
-    found.sort_unstable();
+    found.sort_unstable_by(|(late, name), (other, another)| {
+        other.cmp(late).then_with(|| name.cmp(another))
+    });
     found.truncate(due.limit);
     let keys = found.iter().filter_map(|(_, name)| parse_name(name));
     Ok(keys.collect())

@@ -4,17 +4,22 @@
 //!    row, decides, writes it and its indices, and tells of the change: all of that or nothing.
 //! 2. Everything that a script touches lies in one slot ([`keys`]), so a cluster changes nothing of
 //!    this, with two exceptions: changes reach the log in a second step ([`changes`]), and a batch
-//!    that is saved is atomic by connection, not as a whole.
+//!    that is saved is atomic by connection, not as a whole. The same goes for what is kept beside
+//!    connections: all events and deliveries lie in one slot, the jobs of one kind in another,
+//!    meetings and records that end in those of the connections.
 //! 3. Time is the server's, so that sidecars with different clocks agree on leases.
 //! 4. A call that is lost with its connection is sent again, and recognised if it was carried out.
 //!    What a failover loses is lost, though: Redis acknowledges before its replicas have it.
-//!    [`Redis::assurances`] says how much that may be.
+//!    [`Inspect::assurances`](super::Inspect::assurances) says how much that may be.
 //!
 //! Needs Redis 6.2 or newer, or Valkey. A call that is cancelled may still be carried out.
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,10 +28,11 @@ use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use self::{desk::Desk, door::Door, failure::Failure, keys::Keys};
+use self::{desk::Desk, door::Door, failure::Failure, hearsay::Hearsay, keys::Keys};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-    Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error, Fence,
+    Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -35,24 +41,33 @@ use crate::base::{
     random::SharedRandom,
 };
 
+mod accounts;
 mod address;
+mod archive;
 mod assurances;
 mod changes;
+mod deliveries;
 mod desk;
 mod door;
+mod duties;
 mod failure;
 mod grants;
+mod hearsay;
+mod jobs;
 mod keys;
 mod leases;
 mod listing;
+mod meetings;
 mod opening;
 mod plug;
+mod portions;
+mod records;
 mod rows;
 mod scripts;
 mod sentinel;
+mod survey;
 
 pub use address::Address;
-pub use assurances::{Concern, Finding};
 
 /// An open store. Clones of its connection end when it is dropped.
 pub struct Redis {
@@ -85,7 +100,7 @@ pub enum Time {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// How often to look for changes while they are also heard of as they are made. Default 5 s: only
+    /// How often to look for changes while they are also heard of as they are made. Default 10 s: only
     /// a message that was lost waits so long.
     pub poll_every: Duration,
     /// How often to look for changes while they are not heard of. Default 500 ms.
@@ -95,12 +110,15 @@ pub struct Options {
     pub gather: Duration,
     /// How many changes are remembered, at least, for those who ask what they missed. Default 16,384.
     pub keep_changes: u32,
+    /// Whether to refuse, with [`Error::NotReady`], what would have to be made or changed first.
+    /// Default no.
+    pub existing_only: bool,
 }
 
 // === impl Redis ===
 
 impl Redis {
-    /// Connects, makes the store if there is none, and logs what could be lost.
+    /// Connects, and makes the store if there is none.
     pub async fn open(address: Address, parts: Parts) -> Result<Self, Error> {
         Self::open_with(address, parts, Options::default()).await
     }
@@ -116,22 +134,19 @@ impl Redis {
             door: Door::new(Arc::clone(&address), parts.trust),
             keys: Keys::new(&address.prefix),
             address,
+            hearsay: Hearsay::new(options.keep_changes),
             options,
             time: parts.time,
             random: parts.random,
             changed: Notify::new(),
             listening: AtomicBool::new(false),
             tidied: Mutex::default(),
+            pings: AtomicUsize::default(),
         });
         let store = Self { desk };
         store.told(Box::pin(opening::open(&store.desk)).await)?;
         changes::listen(&store.desk, &parts.lifecycle);
         Ok(store)
-    }
-
-    /// What could be lost on these servers as they are set up; empty if nothing.
-    pub async fn assurances(&self) -> Result<Vec<Finding>, Error> {
-        self.told(Box::pin(assurances::look(&self.desk)).await)
     }
 
     fn told<T>(&self, outcome: Result<T, Failure>) -> Result<T, Error> {
@@ -211,6 +226,14 @@ impl Store for Redis {
         self.told(grants::mark_needs_reauth(&self.desk, fence, reason, since).await)
     }
 
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        self.told(duties::take(&self.desk, duty, owner, ttl).await)
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        self.told(duties::leave(&self.desk, duty, owner).await)
+    }
+
     async fn due(&self, due: &Due) -> Result<Vec<ConnectionKey>, Error> {
         self.told(listing::due(&self.desk, due).await)
     }
@@ -228,12 +251,32 @@ impl Store for Redis {
         let mut probes = vec![self.desk.keys.single("probe")];
         if self.desk.is_cluster() {
             probes.extend(self.desk.keys.each("probe"));
+            let sections = self.desk.keys.sections().into_iter();
+            probes.extend(sections.map(|section| format!("{section}probe")));
         }
         let written = probes.into_iter().map(async |probe| {
             let _count: u64 = self.desk.command(redis::cmd("INCR").arg(probe)).await?;
             Ok(())
         });
         self.told(try_join_all(written).await.map(drop))
+    }
+
+    /// Reads: of a cluster a few buckets, evenly apart and others each time, so that a large cluster
+    /// is gone round in some pings.
+    async fn ping(&self) -> Result<(), Error> {
+        const AT_ONCE: usize = 4;
+        let mut probes = vec![self.desk.keys.single("probe")];
+        if self.desk.is_cluster() {
+            let buckets = self.desk.keys.each("probe");
+            let apart = buckets.len() / AT_ONCE;
+            let first = self.desk.pings.fetch_add(1, Ordering::Relaxed) % apart.max(1);
+            probes.extend(buckets.into_iter().skip(first).step_by(apart.max(1)));
+        }
+        let read = probes.into_iter().map(async |probe| {
+            let _there: bool = self.desk.command(redis::cmd("EXISTS").arg(probe)).await?;
+            Ok(())
+        });
+        self.told(try_join_all(read).await.map(drop))
     }
 }
 
@@ -251,10 +294,11 @@ impl fmt::Debug for Redis {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            poll_every: Duration::from_secs(5),
+            poll_every: Duration::from_secs(10),
             poll_unheard_every: Duration::from_millis(500),
             gather: Duration::from_millis(20),
             keep_changes: 16_384,
+            existing_only: false,
         }
     }
 }

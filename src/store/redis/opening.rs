@@ -1,9 +1,10 @@
-//! Opening: may this user do all of it, is the store one that this version knows, what could be lost.
+//! Opening: may this user do all of it, is the store one that this version knows.
 
-use super::{assurances, desk::Desk, failure::Failure, scripts};
+use super::{accounts, desk::Desk, failure::Failure, scripts};
 
-/// Raised when keys or rows change in a way that this version would misread.
-const SCHEMA: u32 = 1;
+/// Raised when keys or rows change in a way that older versions would misread. What is only added, and
+/// found and mended where older versions leave it out, does not raise it ([`accounts`]).
+pub(super) const SCHEMA: u32 = 1;
 
 /// Makes the store if there is none. A newer one is left alone.
 pub(super) async fn open(desk: &Desk) -> Result<(), Failure> {
@@ -14,12 +15,13 @@ pub(super) async fn open(desk: &Desk) -> Result<(), Failure> {
         everywhere.arg(desk.keys.each("probe"));
         let _none: u64 = desk.command(&everywhere).await?;
     }
-    let mut opening = scripts::OPEN.prepare_invoke();
-    opening
-        .key(desk.keys.single("schema"))
-        .key(desk.keys.single("log"))
-        .arg(SCHEMA);
-    let found: u32 = desk.ask(&opening).await?;
+    let found = if desk.options.existing_only {
+        let schema = desk.keys.single("schema");
+        let found: Option<u32> = desk.command(redis::cmd("GET").arg(schema)).await?;
+        found.ok_or(Failure::Nothing)?
+    } else {
+        make(desk).await?
+    };
     if found > SCHEMA {
         let known = SCHEMA;
         return Err(Failure::FromTheFuture { found, known });
@@ -28,26 +30,15 @@ pub(super) async fn open(desk: &Desk) -> Result<(), Failure> {
     let mut rehearsal = scripts::REHEARSE.prepare_invoke();
     rehearsal.key(desk.keys.single(&format!("trial-{trial}")));
     let () = desk.ask(&rehearsal).await?;
-    report(desk).await;
-    Ok(())
+    accounts::index_all(desk).await
 }
 
-/// Says in the log what could be lost. That nobody can tell is no reason not to start.
-async fn report(desk: &Desk) {
-    match assurances::look(desk).await {
-        Ok(findings) => {
-            for finding in findings {
-                let (concern, what) = (finding.concern, finding.what);
-                if finding.is_grave {
-                    tracing::warn!(?concern, "{what}");
-                } else {
-                    tracing::info!(?concern, "{what}");
-                }
-            }
-        }
-        Err(failure) => {
-            let error = failure.into_error(&desk.address);
-            tracing::info!(%error, "what this Redis could lose is not known");
-        }
+/// Makes what is missing of the store; the schema that is there.
+pub(super) async fn make(desk: &Desk) -> Result<u32, Failure> {
+    let mut opening = scripts::OPEN.prepare_invoke();
+    for key in ["schema", "log", "accounts", "mended"] {
+        opening.key(desk.keys.single(key));
     }
+    opening.arg(SCHEMA);
+    desk.ask(&opening).await
 }

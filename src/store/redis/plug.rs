@@ -26,10 +26,11 @@ pub(super) fn info(address: &Address, host: &Host, known: bool) -> Result<Connec
     let mut settings = RedisConnectionInfo::default()
         .set_db(i64::from(address.database))
         .set_skip_set_lib_name();
-    if let (true, Some(user)) = (known, &address.user) {
+    let credentials = address.credentials();
+    if let (true, Some(user)) = (known, &credentials.user) {
         settings = settings.set_username(user);
     }
-    if let (true, Some(password)) = (known, &address.password) {
+    if let (true, Some(password)) = (known, &credentials.password) {
         settings = settings.set_password(password.danger_expose());
     }
     Ok(place.into_connection_info()?.set_redis_settings(settings))

@@ -13,8 +13,8 @@ use crate::{
         ids::{ConnectionId, ConnectionKey, Generation, OwnerId},
     },
     store::{
-        Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed,
-        SealedTokens, Status, seal::Sealed,
+        Attempt, Connection, Cooldown, Intent, NewConnection, ReauthReason, Record, Redemption,
+        Renewed, SealedTokens, Status, seal::Sealed,
     },
 };
 
@@ -22,14 +22,14 @@ use crate::{
 pub(super) type Fields = HashMap<String, Vec<u8>>;
 
 /// What does not fit.
-type Unfit = String;
+pub(super) type Unfit = String;
 
 /// Fields to set.
 #[derive(Debug, Default)]
 pub(super) struct Pairs(Vec<(&'static str, Vec<u8>)>);
 
 /// Takes the fields of a row.
-struct Row(Fields);
+pub(super) struct Row(pub(super) Fields);
 
 /// The connection of `key` in the row `fields`.
 pub(super) fn read(key: &ConnectionKey, fields: Fields) -> Result<Connection, Failure> {
@@ -74,6 +74,56 @@ pub(super) fn of_renewed(renewed: &Renewed) -> Pairs {
     pairs
 }
 
+/// All that is kept of a connection.
+pub(super) fn of_record(record: &Record) -> Pairs {
+    let connection = &record.connection;
+    let mut pairs = Pairs::default();
+    pairs.bytes("id", hex::encode(connection.id.as_bytes()).into_bytes());
+    pairs.bytes(
+        "generation",
+        connection.generation.get().to_string().into_bytes(),
+    );
+    if let Status::NeedsReauth { reason, since } = connection.status {
+        pairs.text("reason", Some(reason.as_str()));
+        pairs.time("since", Some(since));
+    }
+    pairs.tokens(connection.tokens.as_ref());
+    pairs.text("external_id", connection.external_id.as_deref());
+    pairs.text("organization", connection.organization.as_deref());
+    pairs.number("managed_user_id", connection.managed_user_id);
+    pairs.text("scope", connection.scope.as_deref());
+    pairs.attempts(connection.intent.as_ref(), record.before.as_ref());
+    if let Some(cooldown) = connection.cooldown {
+        pairs.time("cooldown_until", Some(cooldown.until));
+        pairs.number("cooldown_failures", Some(cooldown.failures.into()));
+    }
+    pairs.time("forced", connection.forced_at);
+    pairs.time("created", Some(connection.created_at));
+    pairs.time("updated", Some(connection.updated_at));
+    pairs.text(
+        "fingerprint",
+        record.fingerprint.map(hex::encode).as_deref(),
+    );
+    pairs
+}
+
+/// The record of `key` in the row `fields`, and whether its lease is held at `now`; or what does not
+/// fit.
+pub(super) fn read_whole(
+    key: &ConnectionKey,
+    fields: Fields,
+    now: Timestamp,
+) -> Result<(Record, bool), Unfit> {
+    let mut row = Row(fields);
+    let leased = row.time("lease_until")?.is_some_and(|until| until > now);
+    let record = Record {
+        before: row.before()?,
+        fingerprint: row.fingerprint()?,
+        connection: row.connection(key)?,
+    };
+    Ok((record, leased))
+}
+
 /// As in the field; [`Row::redemption`] reads it back.
 pub(super) const fn redemption_text(redemption: Redemption) -> &'static str {
     match redemption {
@@ -111,6 +161,26 @@ impl Pairs {
         self.number(name, value.map(Timestamp::as_millis));
     }
 
+    fn attempts(&mut self, intent: Option<&Intent>, before: Option<&Attempt>) {
+        if let Some(intent) = intent {
+            self.text("intent_owner", Some(&hex::encode(intent.owner.as_bytes())));
+            self.text(
+                "intent_redemption",
+                Some(redemption_text(intent.redemption)),
+            );
+            self.number("intent_attempts", Some(intent.attempts.into()));
+            self.time("intent_at", Some(intent.at));
+        }
+        if let Some(before) = before {
+            self.text("before_owner", Some(&hex::encode(before.owner.as_bytes())));
+            self.text(
+                "before_redemption",
+                Some(redemption_text(before.redemption)),
+            );
+            self.time("before_at", Some(before.at));
+        }
+    }
+
     fn tokens(&mut self, tokens: Option<&SealedTokens>) {
         let Some(tokens) = tokens else { return };
         self.bytes("access", tokens.access.as_bytes().to_vec());
@@ -126,25 +196,25 @@ impl Pairs {
 // === impl Row ===
 
 impl Row {
-    fn bytes(&mut self, name: &str) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&mut self, name: &str) -> Option<Vec<u8>> {
         self.0.remove(name)
     }
 
-    fn text(&mut self, name: &str) -> Result<Option<String>, Unfit> {
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Unfit> {
         let bytes = self.bytes(name).map(String::from_utf8).transpose();
         bytes.map_err(|_shows_the_value| format!("its {name} is no text"))
     }
 
-    fn number<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>, Unfit> {
+    pub(super) fn number<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>, Unfit> {
         let number = self.text(name)?.map(|text| text.parse()).transpose();
         number.map_err(|_shows_the_value| format!("its {name} is no number"))
     }
 
-    fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Unfit> {
+    pub(super) fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Unfit> {
         Ok(self.number(name)?.map(Timestamp::from_millis))
     }
 
-    fn needed<T>(name: &str, value: Option<T>) -> Result<T, Unfit> {
+    pub(super) fn needed<T>(name: &str, value: Option<T>) -> Result<T, Unfit> {
         value.ok_or_else(|| format!("its {name} is missing"))
     }
 
@@ -201,31 +271,62 @@ impl Row {
     }
 
     fn intent(&mut self) -> Result<Option<Intent>, Unfit> {
-        let owner = self.text("intent_owner")?;
-        let redemption = self.redemption()?;
+        let owner = self.owner("intent_owner")?;
+        let redemption = self.redemption("intent_redemption")?;
         let (attempts, at) = (self.number("intent_attempts")?, self.time("intent_at")?);
         match (owner, redemption, attempts, at) {
             (None, None, None, None) => Ok(None),
-            (Some(owner), Some(redemption), Some(attempts), Some(at)) => {
-                let owner = hex::decode(owner).unwrap_or_default();
-                Ok(Some(Intent {
-                    owner: OwnerId::from_slice(&owner)
-                        .map_err(|error| format!("its intent_owner is {error}"))?,
-                    redemption,
-                    attempts,
-                    at,
-                }))
-            }
+            (Some(owner), Some(redemption), Some(attempts), Some(at)) => Ok(Some(Intent {
+                owner,
+                redemption,
+                attempts,
+                at,
+            })),
             _ => Err("the parts of its intent contradict each other".to_owned()),
         }
     }
 
-    fn redemption(&mut self) -> Result<Option<Redemption>, Unfit> {
-        match self.text("intent_redemption")?.as_deref() {
+    fn before(&mut self) -> Result<Option<Attempt>, Unfit> {
+        let owner = self.owner("before_owner")?;
+        let redemption = self.redemption("before_redemption")?;
+        match (owner, redemption, self.time("before_at")?) {
+            (None, None, None) => Ok(None),
+            (Some(owner), Some(redemption), Some(at)) => Ok(Some(Attempt {
+                owner,
+                redemption,
+                at,
+            })),
+            _ => Err("the parts of its earlier intent contradict each other".to_owned()),
+        }
+    }
+
+    fn fingerprint(&mut self) -> Result<Option<[u8; 32]>, Unfit> {
+        let Some(text) = self.text("fingerprint")? else {
+            return Ok(None);
+        };
+        let bytes = hex::decode(text).unwrap_or_default();
+        let bytes = bytes.try_into();
+        bytes
+            .map(Some)
+            .map_err(|_shows_the_value| "its fingerprint is none".to_owned())
+    }
+
+    fn owner(&mut self, name: &str) -> Result<Option<OwnerId>, Unfit> {
+        let owner = self.text(name)?.map(|owner| {
+            let bytes = hex::decode(owner).unwrap_or_default();
+            OwnerId::from_slice(&bytes)
+        });
+        owner
+            .transpose()
+            .map_err(|error| format!("its {name} is {error}"))
+    }
+
+    fn redemption(&mut self, name: &str) -> Result<Option<Redemption>, Unfit> {
+        match self.text(name)?.as_deref() {
             None => Ok(None),
             Some("standard") => Ok(Some(Redemption::Standard)),
             Some("force") => Ok(Some(Redemption::Force)),
-            Some(other) => Err(format!("its intent_redemption {other:?} is unknown")),
+            Some(other) => Err(format!("its {name} {other:?} is unknown")),
         }
     }
 

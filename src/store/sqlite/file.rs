@@ -25,12 +25,29 @@ const WAL_RETRY: Duration = Duration::from_millis(10);
 
 /// Creates the file if there is none, and opens it for writing, its schema up to date.
 pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, Error> {
-    create(path)?;
     let failed = |failure: Failure| failure.into_error(path);
+    if options.existing_only {
+        if !path.exists() {
+            return Err(nothing(path));
+        }
+        let db = connect(path, options).map_err(failed)?;
+        schema::check(&db, path)?;
+        return Ok(db);
+    }
+    create(path)?;
     let mut db = connect(path, options).map_err(failed)?;
     turn_to_wal(&db, options).map_err(failed)?;
     schema::migrate(&mut db, path)?;
     Ok(db)
+}
+
+fn nothing(path: &Path) -> Error {
+    Error::NotReady {
+        what: format!(
+            "there is no database at {}; look whether store.url is right, `daypass run` makes one",
+            path.display()
+        ),
+    }
 }
 
 /// Opens an existing file for reading.

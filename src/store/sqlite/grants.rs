@@ -5,20 +5,15 @@
 
 use rusqlite::Connection as Db;
 
-use super::{
-    desk::Desk,
-    failure::Failure,
-    leases,
-    rows::{self, Attempt, Stored},
-};
+use super::{desk::Desk, failure::Failure, leases, rows};
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionKey, Generation, OwnerId},
+        ids::{ConnectionKey, Generation},
     },
     store::{
-        Begun, Committed, Connection, Cooldown, Fence, Fenced, Intent, NewConnection, ReauthReason,
-        Redemption, Renewed, Saved, Spent, Status,
+        Attempt, Begun, Committed, Connection, Cooldown, Fence, Fenced, Intent, NewConnection,
+        ReauthReason, Record, Redemption, Renewed, Saved, Spent, Status,
     },
 };
 
@@ -49,7 +44,7 @@ fn save_one(db: &Db, desk: &Desk, new: NewConnection) -> Result<Saved, Failure> 
     let fingerprint = new.fingerprint;
     let replaced = old.is_some();
     let connection = merged(new, old.map(|old| old.connection));
-    let stored = Stored {
+    let stored = Record {
         connection,
         before: None,
         fingerprint,
@@ -215,13 +210,13 @@ pub(super) fn mark_needs_reauth(
 }
 
 /// The row in the state that `fence` names, if it still is.
-fn behind(db: &Db, fence: &Fence) -> Result<Option<Stored>, Failure> {
+fn behind(db: &Db, fence: &Fence) -> Result<Option<Record>, Failure> {
     let stored = rows::find(db, &fence.key)?;
     Ok(stored.filter(|stored| Fence::of(&stored.connection) == *fence))
 }
 
 /// Writes the row and notes the change.
-pub(super) fn write(db: &Db, desk: &Desk, stored: &Stored) -> Result<(), Failure> {
+pub(super) fn write(db: &Db, desk: &Desk, stored: &Record) -> Result<(), Failure> {
     stored.put(db)?;
     desk.note(db, &stored.connection.key)
 }
@@ -238,20 +233,11 @@ impl Attempt {
             at: self.at,
         }
     }
-
-    /// By `owner`, at `at`.
-    pub(super) const fn new(owner: OwnerId, redemption: Redemption, at: Timestamp) -> Self {
-        Self {
-            owner,
-            redemption,
-            at,
-        }
-    }
 }
 
-// === impl Stored ===
+// === impl Record ===
 
-impl Stored {
+impl Record {
     /// The last attempt spent nothing; an earlier one, whose end is not known, stays recorded.
     fn take_back_attempt(&mut self) {
         let Some(intent) = self.connection.intent.take() else {
@@ -259,7 +245,11 @@ impl Stored {
         };
         let attempts = intent.attempts.saturating_sub(1);
         if attempts > 0 {
-            let last = Attempt::new(intent.owner, intent.redemption, intent.at);
+            let last = Attempt {
+                owner: intent.owner,
+                redemption: intent.redemption,
+                at: intent.at,
+            };
             let earlier = self.before.take().unwrap_or(last);
             self.connection.intent = Some(earlier.counted(attempts));
         }

@@ -146,6 +146,7 @@ fn shorten(db: &Db, key: &ConnectionKey, until: i64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn millis(duration: Duration) -> i64 {
+/// As a column has it.
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

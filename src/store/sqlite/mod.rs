@@ -21,10 +21,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::{desk::Desk, failure::Failure, rows::Attempt};
+use self::{desk::Desk, failure::Failure};
 use super::{
-    Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Error, Fence, Fenced,
-    Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent, Store,
+    Attempt, Begun, Census, Changes, Committed, Connection, Cooldown, Cursor, Due, Duty, Error,
+    Fence, Fenced, Filter, Lease, NewConnection, ReauthReason, Redemption, Renewed, Saved, Spent,
+    Store, Turn,
 };
 use crate::base::{
     clock::{SharedClock, Timestamp},
@@ -33,9 +34,11 @@ use crate::base::{
 };
 
 mod accounts;
+mod archive;
 mod deliveries;
 mod desk;
 mod due;
+mod duties;
 mod expiring;
 mod failure;
 mod file;
@@ -47,15 +50,16 @@ mod meetings;
 mod reader;
 mod rows;
 mod schema;
+mod survey;
 mod writer;
 
 /// An open store. Dropping it waits for what is queued and closes the file.
 pub struct Sqlite {
     path: Arc<Path>,
     options: Options,
+    clock: SharedClock,
     threads: Threads,
     changed: Arc<Notify>,
-    clock: SharedClock,
 }
 
 /// How to treat the file; the defaults suit a sidecar.
@@ -72,6 +76,9 @@ pub struct Options {
     pub keep_changes: u32,
     /// The largest size of the file, in pages of 4 KiB; default none.
     pub max_pages: Option<u32>,
+    /// Whether to refuse, with [`Error::NotReady`], what would have to be made or changed first.
+    /// Default no.
+    pub existing_only: bool,
 }
 
 /// The queues of the threads, and the threads themselves.
@@ -108,9 +115,9 @@ impl Sqlite {
         Ok(Self {
             path,
             options,
+            clock,
             threads,
             changed,
-            clock,
         })
     }
 
@@ -221,7 +228,11 @@ impl Store for Sqlite {
         at: Timestamp,
     ) -> Result<Begun, Error> {
         let fence = fence.clone();
-        let attempt = Attempt::new(owner, redemption, at);
+        let attempt = Attempt {
+            owner,
+            redemption,
+            at,
+        };
         self.write(move |db, desk| grants::begin(db, desk, &fence, attempt))
             .await
     }
@@ -246,6 +257,18 @@ impl Store for Sqlite {
     ) -> Result<Fenced, Error> {
         let fence = fence.clone();
         self.write(move |db, desk| grants::mark_needs_reauth(db, desk, &fence, reason, since))
+            .await
+    }
+
+    async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        let duty = duty.clone();
+        self.write(move |db, desk| duties::take(db, desk, &duty, owner, ttl))
+            .await
+    }
+
+    async fn leave_duty(&self, duty: &Duty, owner: OwnerId) -> Result<bool, Error> {
+        let duty = duty.clone();
+        self.write(move |db, desk| duties::leave(db, desk, &duty, owner))
             .await
     }
 
@@ -286,6 +309,11 @@ impl Store for Sqlite {
         })
         .await
     }
+
+    /// Writes: the file is this machine's own, and a lock or a full disk shows in no other way.
+    async fn ping(&self) -> Result<(), Error> {
+        self.check().await
+    }
 }
 
 impl fmt::Debug for Sqlite {
@@ -306,6 +334,7 @@ impl Default for Options {
             poll_every: Duration::from_millis(200),
             keep_changes: 16_384,
             max_pages: None,
+            existing_only: false,
         }
     }
 }

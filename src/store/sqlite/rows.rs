@@ -11,11 +11,12 @@ use crate::{
         ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName, UserId},
     },
     store::{
-        Connection, Cooldown, Intent, ReauthReason, Redemption, SealedTokens, Status, seal::Sealed,
+        Attempt, Connection, Cooldown, Found, Intent, ReauthReason, Record, Redemption,
+        SealedTokens, Status, seal::Sealed,
     },
 };
 
-/// In the order in which [`read`] takes them and [`Stored::put`] gives them.
+/// In the order in which [`read`] takes them and [`Record::put`] gives them.
 macro_rules! columns {
     () => {
         "provider, user, id, generation, reauth_reason, reauth_since, access, refresh, renewed_at, \
@@ -31,6 +32,14 @@ pub(super) use columns;
 /// `SELECT` of whole rows; conditions follow.
 pub(super) const SELECT: &str = concat!("SELECT ", columns!(), " FROM connections");
 
+/// `SELECT` of whole rows, and of whether their lease is held at `?1`; conditions follow.
+pub(super) const SELECT_WHOLE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", EXISTS (SELECT 1 FROM leases l WHERE l.provider = c.provider AND l.user = c.user \
+     AND l.until > ?1) AS leased FROM connections c"
+);
+
 const SELECT_ONE: &str = concat!(
     "SELECT ",
     columns!(),
@@ -44,23 +53,6 @@ const PUT: &str = concat!(
      ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)"
 );
 
-/// A row: the connection and what only this backend needs to know of it.
-#[derive(Clone, Debug)]
-pub(super) struct Stored {
-    pub(super) connection: Connection,
-    /// The attempt before the one in `connection.intent`.
-    pub(super) before: Option<Attempt>,
-    pub(super) fingerprint: Option<[u8; 32]>,
-}
-
-/// One attempt at a redemption.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Attempt {
-    pub(super) owner: OwnerId,
-    pub(super) redemption: Redemption,
-    pub(super) at: Timestamp,
-}
-
 /// Takes the cells of a row one after the other.
 pub(super) struct Cells<'a, 'r> {
     row: &'a Row<'r>,
@@ -71,7 +63,7 @@ pub(super) struct Cells<'a, 'r> {
 pub(super) type Unfit = String;
 
 /// The row of `key`, if there is one.
-pub(super) fn find(db: &Db, key: &ConnectionKey) -> Result<Option<Stored>, Failure> {
+pub(super) fn find(db: &Db, key: &ConnectionKey) -> Result<Option<Record>, Failure> {
     db.prepare_cached(SELECT_ONE)?
         .query_row([key.provider.as_str(), key.user.as_str()], |row| {
             Ok(read(row))
@@ -93,12 +85,33 @@ pub(super) fn collect(
     Ok(found)
 }
 
+/// All that `statement` finds; the last cell of each row says whether its lease is held.
+pub(super) fn collect_whole(
+    mut statement: CachedStatement<'_>,
+    parameters: impl rusqlite::Params,
+) -> Result<Vec<Found>, Failure> {
+    let mut rows = statement.query(parameters)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key = read_key(row)?;
+        found.push(match read(row) {
+            Ok(record) => Found::Whole {
+                record: Box::new(record),
+                leased: row.get("leased")?,
+            },
+            Err(Failure::Row { what, .. }) => Found::Broken { key, what },
+            Err(failure) => return Err(failure),
+        });
+    }
+    Ok(found)
+}
+
 /// The key in the first two cells of `row`.
 pub(super) fn read_key(row: &Row<'_>) -> Result<ConnectionKey, Failure> {
     Cells::of(row).key().map_err(|what| inconsistent(row, what))
 }
 
-fn read(row: &Row<'_>) -> Result<Stored, Failure> {
+fn read(row: &Row<'_>) -> Result<Record, Failure> {
     Cells::of(row)
         .stored()
         .map_err(|what| inconsistent(row, what))
@@ -116,9 +129,9 @@ pub(super) fn inconsistent(row: &Row<'_>, what: Unfit) -> Failure {
     }
 }
 
-// === impl Stored ===
+// === impl Record ===
 
-impl Stored {
+impl Record {
     /// Writes the row, in place of the one with the same key if there is one.
     pub(super) fn put(&self, db: &Db) -> Result<(), Failure> {
         let c = &self.connection;
@@ -200,7 +213,7 @@ impl<'a, 'r> Cells<'a, 'r> {
         })
     }
 
-    fn stored(&mut self) -> Result<Stored, Unfit> {
+    fn stored(&mut self) -> Result<Record, Unfit> {
         let connection = Connection {
             key: self.key()?,
             id: ConnectionId::from_slice(&self.take::<Vec<u8>>()?)
@@ -228,7 +241,7 @@ impl<'a, 'r> Cells<'a, 'r> {
             ..connection
         };
         let fingerprint: Option<[u8; 32]> = self.take()?;
-        Ok(Stored {
+        Ok(Record {
             connection,
             before,
             fingerprint,

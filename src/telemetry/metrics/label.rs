@@ -86,6 +86,47 @@ pub enum Status {
     NeedsReauth,
 }
 
+/// What became of a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Webhook {
+    /// Kept, and on its way to the app.
+    Accepted,
+    /// Taken before.
+    Known,
+    /// Kept as nobody's.
+    Unrouted,
+    /// Not proven genuine.
+    Forged,
+    /// Refused for its address, size or form.
+    Invalid,
+    /// The store did not take it.
+    Failed,
+}
+
+/// What became of a try to deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The app has it.
+    Delivered,
+    /// To be tried again.
+    Failed,
+    /// Given up.
+    Dead,
+}
+
+/// What could be lost by the way the store is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// When the server, or its machine, stops.
+    Persistence,
+    /// When memory is short.
+    Eviction,
+    /// When a replica takes over.
+    Replication,
+    /// That is not known.
+    Unchecked,
+}
+
 /// A label's words.
 pub(super) trait Label: Copy + 'static {
     /// All of them, in the order of declaration.
@@ -241,6 +282,76 @@ impl Label for Status {
         match self {
             Self::Active => "active",
             Self::NeedsReauth => "needs_reauth",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Webhook ===
+
+impl Label for Webhook {
+    const ALL: &'static [Self] = &[
+        Self::Accepted,
+        Self::Known,
+        Self::Unrouted,
+        Self::Forged,
+        Self::Invalid,
+        Self::Failed,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Known => "known",
+            Self::Unrouted => "unrouted",
+            Self::Forged => "forged",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Delivery ===
+
+impl Label for Delivery {
+    const ALL: &'static [Self] = &[Self::Delivered, Self::Failed, Self::Dead];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Concern ===
+
+impl Label for Concern {
+    const ALL: &'static [Self] = &[
+        Self::Persistence,
+        Self::Eviction,
+        Self::Replication,
+        Self::Unchecked,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Persistence => "persistence",
+            Self::Eviction => "eviction",
+            Self::Replication => "replication",
+            Self::Unchecked => "unchecked",
         }
     }
 

@@ -21,7 +21,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use self::process::Process;
+use self::{
+    label::{Concern, Label as _},
+    process::Process,
+};
 use crate::base::{clock::Clock, ids::ProviderName};
 
 pub mod label;
@@ -30,9 +33,11 @@ mod proxy;
 #[cfg(test)]
 mod tests;
 mod token;
+mod webhook;
 
 pub use proxy::ProxyMetrics;
 pub use token::TokenMetrics;
+pub use webhook::WebhookMetrics;
 
 /// What [`Metrics::encode`] writes, as a `Content-Type`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -54,6 +59,11 @@ pub struct Metrics {
     connections: Family<StatusLabels, Gauge>,
     spool_files: Gauge,
     store_errors: Counter,
+    webhooks: Family<OutcomeLabels, Counter>,
+    deliveries: Family<OutcomeLabels, Counter>,
+    delivery_duration: Timings,
+    left_alone: Gauge,
+    store_concerns: Family<ConcernLabels, Gauge>,
 }
 
 /// Durations by provider.
@@ -90,6 +100,11 @@ struct StatusLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConcernLabels {
+    concern: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -118,9 +133,15 @@ impl Metrics {
             connections: Family::default(),
             spool_files: Gauge::default(),
             store_errors: Counter::default(),
+            webhooks: Family::default(),
+            deliveries: Family::default(),
+            delivery_duration: timings(),
+            left_alone: Gauge::default(),
+            store_concerns: Family::default(),
         };
         metrics.register_proxy();
         metrics.register_token();
+        metrics.register_webhook();
         metrics.register_process(clock);
         metrics
     }
@@ -140,6 +161,16 @@ impl Metrics {
         TokenMetrics::new(self, provider.as_str())
     }
 
+    /// The recorder of the webhooks of `provider`, and of deliveries of them.
+    pub fn webhook(&self, provider: &ProviderName) -> WebhookMetrics {
+        WebhookMetrics::new(self, provider.as_str())
+    }
+
+    /// How many destinations of deliveries are left alone for a while.
+    pub fn left_alone(&self) -> Gauge {
+        self.left_alone.clone()
+    }
+
     /// How many requests are under way.
     pub fn in_flight(&self) -> Gauge {
         self.in_flight.clone()
@@ -153,6 +184,14 @@ impl Metrics {
     /// Counts failed operations of the store.
     pub fn store_errors(&self) -> Counter {
         self.store_errors.clone()
+    }
+
+    /// In how many ways the store is set up so that something could be lost.
+    pub fn store_concerns(&self, concern: Concern) -> Gauge {
+        let labels = ConcernLabels {
+            concern: concern.as_str(),
+        };
+        self.store_concerns.get_or_create_owned(&labels)
     }
 
     /// Everything as `OpenMetrics` text.
@@ -225,6 +264,36 @@ impl Metrics {
             "daypass_store_errors",
             "Failed operations of the store",
             self.store_errors.clone(),
+        );
+        registry.register(
+            "daypass_store_concerns",
+            "In how many ways the store is set up so that something could be lost",
+            self.store_concerns.clone(),
+        );
+    }
+
+    fn register_webhook(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "daypass_webhooks",
+            "Webhooks that came, by what became of them",
+            self.webhooks.clone(),
+        );
+        registry.register(
+            "daypass_deliveries",
+            "Tries to deliver an event to the app, by what came of them",
+            self.deliveries.clone(),
+        );
+        registry.register_with_unit(
+            "daypass_delivery_duration",
+            "How long the app took to answer a delivery",
+            Unit::Seconds,
+            self.delivery_duration.clone(),
+        );
+        registry.register(
+            "daypass_delivery_destinations_left_alone",
+            "Destinations of the app that fail over and over and are left alone for a while",
+            self.left_alone.clone(),
         );
     }
 

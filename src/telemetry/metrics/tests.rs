@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    label::{Label, Lookup, Outcome, Redeem, Renewal, Replay, Status},
+    label::{Concern, Delivery, Label, Lookup, Outcome, Redeem, Renewal, Replay, Status, Webhook},
     *,
 };
 use crate::base::clock::{ManualClock, Timestamp};
@@ -49,6 +49,7 @@ fn what_is_recorded_is_what_is_told() {
     token.connections(Status::NeedsReauth, 4);
     metrics.spool_files().set(2);
     metrics.store_errors().inc();
+    metrics.store_concerns(Concern::Eviction).set(1);
     let text = metrics.encode().unwrap();
     for line in [
         "daypass_requests_total{provider=\"calcom\",outcome=\"2xx\"} 1",
@@ -61,6 +62,7 @@ fn what_is_recorded_is_what_is_told() {
         "daypass_connections{provider=\"calcom\",status=\"needs_reauth\"} 4",
         "daypass_spool_files 2",
         "daypass_store_errors_total 1",
+        "daypass_store_concerns{concern=\"eviction\"} 1",
         "process_start_time_seconds 1795239363",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
@@ -82,6 +84,9 @@ fn every_word_has_its_own_place() {
     check::<Redeem>();
     check::<Renewal>();
     check::<Status>();
+    check::<Concern>();
+    check::<Webhook>();
+    check::<Delivery>();
 }
 
 #[test]
@@ -100,6 +105,8 @@ fn the_documentation_lists_every_metric_with_its_labels_and_words() {
     let (document, _) = document.split_once("## What to watch").unwrap();
     let metrics = metrics();
     let (_proxy, _token) = (metrics.proxy(&calcom()), metrics.token(&calcom()));
+    let _webhook = metrics.webhook(&calcom());
+    metrics.store_concerns(Concern::Eviction);
     let told = names(&metrics.encode().unwrap());
     let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
     let listed: BTreeSet<String> = rows
@@ -114,6 +121,9 @@ fn the_documentation_lists_every_metric_with_its_labels_and_words() {
     words::<Redeem>("redemption", "daypass_renewals_total", document);
     words::<Renewal>("outcome", "daypass_renewals_total", document);
     words::<Status>("status", "daypass_connections", document);
+    words::<Concern>("concern", "daypass_store_concerns", document);
+    words::<Webhook>("outcome", "daypass_webhooks_total", document);
+    words::<Delivery>("outcome", "daypass_deliveries_total", document);
 }
 
 /// That the row of `metric` lists `label` with every word it may have.

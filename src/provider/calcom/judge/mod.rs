@@ -16,7 +16,7 @@ use http::{
 };
 use serde_json::Value;
 
-use crate::provider::{Judgement, Verdict};
+use crate::provider::{Denial, Judgement, Verdict};
 
 /// Error bodies are a few hundred bytes; longer ones are not read, in bytes.
 const BODY_LIMIT: usize = 16 * 1024;
@@ -40,9 +40,14 @@ const NOT_THE_TOKEN: [&str; 8] = [
     "No authentication method provided",
     "Only 'x-cal-",
     "Invalid authentication method",
-    // The token is good and may not do this.
-    "insufficient_scope",
+    MISSING_SCOPE,
 ];
+
+/// The token is good and may not do this.
+const MISSING_SCOPE: &str = "insufficient_scope";
+
+/// The longest known scope, `VERIFIED_RESOURCES_WRITE` in its organization's variant, has 28 letters.
+const MAX_SCOPE_BYTES: usize = 40;
 
 /// Fragments of 401 messages that say that the account no longer exists.
 const ACCOUNT_GONE: [&str; 4] = [
@@ -80,16 +85,33 @@ pub(super) fn body(status: StatusCode, body: &[u8]) -> Verdict {
     let Ok(body @ Value::Object(_)) = serde_json::from_slice(body) else {
         return Verdict::Passed;
     };
-    let message = body
-        .pointer("/error/message")
-        .or_else(|| body.get("message"))
-        .and_then(Value::as_str)
-        .unwrap_or("");
     match status {
-        StatusCode::UNAUTHORIZED => unauthorized(message),
-        StatusCode::FORBIDDEN if message.starts_with(FORBIDDEN_TOKEN) => Verdict::Refused,
+        StatusCode::UNAUTHORIZED => unauthorized(message(&body)),
+        StatusCode::FORBIDDEN if message(&body).starts_with(FORBIDDEN_TOKEN) => Verdict::Refused,
         _ => Verdict::Passed,
     }
+}
+
+/// Why a good token may not do something. Which scopes are missing is told in the message only: `Required:
+/// A, B.`
+pub(super) fn denial(body: &Value) -> Denial {
+    let message = message(body);
+    let Some((_, text)) = message.split_once(MISSING_SCOPE) else {
+        return Denial::Permission;
+    };
+    let (_, named) = text.split_once("Required:").unwrap_or((text, ""));
+    let words = named.split(|other: char| !other.is_ascii_uppercase() && other != '_');
+    let missing = words.filter(|word| word.contains('_') && word.len() <= MAX_SCOPE_BYTES);
+    Denial::Scope {
+        missing: missing.map(ToOwned::to_owned).collect(),
+    }
+}
+
+fn message(body: &Value) -> &str {
+    body.pointer("/error/message")
+        .or_else(|| body.get("message"))
+        .and_then(Value::as_str)
+        .unwrap_or("")
 }
 
 fn unauthorized(message: &str) -> Verdict {

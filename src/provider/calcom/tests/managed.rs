@@ -28,7 +28,9 @@ async fn a_managed_refresh_sends_the_token_alone_and_the_client_in_headers() {
     // By the answer's own date: our clock is hours away.
     assert_eq!(minted.expires_in, Some(Duration::from_hours(1)));
     assert_eq!(minted.refresh_expires_in, Some(Duration::from_secs(3601)));
-    assert_eq!(minted.account, MANAGED);
+    // Bookings and webhooks know the user by the same number.
+    assert_eq!(minted.account.external_id.as_deref(), Some("42"));
+    assert_eq!(minted.account.managed_user_id, Some(42));
 }
 
 #[tokio::test]

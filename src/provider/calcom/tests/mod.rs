@@ -7,8 +7,12 @@ use crate::provider::scripted::{
     DATE, Play, Scripted, Seen, answer, calls, json, name, outcome, printed, secret, setting,
 };
 
+mod consent;
+mod event;
 mod managed;
+mod managed_user;
 mod oauth;
+mod signature;
 
 const MANAGED: Account = Account {
     external_id: None,
@@ -30,6 +34,7 @@ fn config(server: &Scripted) -> Config {
         token_url: Url::parse(&format!("{}/v2/auth/oauth2/token", server.base())).unwrap(),
         client_id: Some("user client".to_owned()),
         client_secret: Some(setting("USER+SECRET&x=y")),
+        redirect_uri: None,
         scope: String::new(),
         platform_client_id: Some("plat/form".to_owned()),
         platform_client_secret: Some(setting("PLATFORM-SECRET")),

@@ -83,6 +83,12 @@ async fn refusals_are_told_apart() {
             "grant: invalid_grant",
         ),
         (
+            400,
+            "invalid_grant",
+            "client_id_mismatch",
+            "another client's: client_id_mismatch",
+        ),
+        (
             401,
             "invalid_client",
             "client_not_found",
@@ -117,5 +123,32 @@ async fn refusals_are_told_apart() {
         let body = json!({"error": error, "error_description": description});
         let (result, _) = refreshed(&CONSENTED, json(status, &body)).await;
         assert_eq!(outcome(result), expected, "{status} {error} {description}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_client_is_shown_in_one_way_only_and_the_token_sent_once() {
+    let wrong = "ApiAuthStrategy - oAuth client - Invalid client secret";
+    for (account, refusal, way) in [
+        (
+            CONSENTED,
+            json!({"error": "invalid_client"}),
+            "client_secret",
+        ),
+        (
+            MANAGED,
+            envelope("UnauthorizedException", wrong),
+            "x-cal-secret-key",
+        ),
+    ] {
+        // A second try would be honoured.
+        let honoured = Play::Answer(json(200, &keys()));
+        let server = Scripted::start(vec![Play::Answer(json(401, &refusal)), honoured]).await;
+        let result = calcom(&server).refresh(&account, &secret("OLD")).await;
+        assert!(
+            matches!(result, Err(CallError::ClientRefused { .. })),
+            "{result:?}"
+        );
+        assert_eq!(server.only().client_is_shown_by(), [way]);
     }
 }

@@ -11,10 +11,13 @@
 //!
 //! A cursor is a place in this process's order.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_postgres::{Row, types::Type};
 
 use super::{desk::Desk, failure::Failure, rows};
@@ -57,6 +60,8 @@ struct State {
     first: u64,
     /// When the server was started, and how many connections had been lost, at the last look.
     server: (i64, u64),
+    /// When the last look that did not fail was begun.
+    looked: Option<Instant>,
     /// The last look failed.
     failed: bool,
     /// Notifications arrive.
@@ -127,6 +132,15 @@ impl Feed {
         std::mem::take(&mut self.state.lock().look)
     }
 
+    /// How long ago the log was looked at; for ever, if it never was or that failed.
+    pub(super) fn looked_ago(&self) -> Duration {
+        let state = self.state.lock();
+        let looked = state.looked.filter(|_| !state.failed);
+        looked.map_or(Duration::MAX, |at| {
+            Instant::now().saturating_duration_since(at)
+        })
+    }
+
     /// Whether notifications arrive.
     pub(super) fn is_heard(&self) -> bool {
         self.state.lock().heard
@@ -151,6 +165,7 @@ pub(super) async fn look(desk: &Desk) -> Result<(), Failure> {
     let _turn = desk.feed.looking.lock().await;
     let horizon = desk.feed.state.lock().horizon;
     let lost = desk.pool.lost();
+    let begun = Instant::now();
     let rows = desk.query(LOOK, &[(&horizon, Type::INT8)]).await;
     let rows = rows.inspect_err(|_failure| desk.feed.state.lock().failed = true)?;
     let Some(row) = rows.first() else {
@@ -168,6 +183,7 @@ pub(super) async fn look(desk: &Desk) -> Result<(), Failure> {
         server: (row.try_get(3)?, lost),
         entries: entries?,
     });
+    desk.feed.state.lock().looked = Some(begun);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ end
 if not is_behind(1, ARGV[6], ARGV[7]) then
     return { 'superseded', read(1), '' }
 end
+local was = accounts(KEYS[1])
 go_on(1)
 sign(1, ARGV[4], 'stored')
 redis.call('HDEL', KEYS[1], 'reason', 'since', 'access', 'refresh', 'renewed', 'access_ends', 'refresh_ends',
@@ -17,6 +18,6 @@ redis.call('HDEL', KEYS[1], 'reason', 'since', 'access', 'refresh', 'renewed', '
     'before_at', 'cooldown_until', 'cooldown_failures')
 set(1, 9, tonumber(ARGV[8]))
 redis.call('HSET', KEYS[1], 'generation', digits(ARGV[7] + 1))
-index(1, ARGV[5])
+index(1, ARGV[5], was)
 local place = tell(ARGV[5])
 return { 'stored', read(1), place }

@@ -13,5 +13,5 @@ end
 go_on(1)
 redis.call('HSET', KEYS[1], 'reason', ARGV[8], 'since', ARGV[9])
 sign(1, ARGV[4], 'written')
-index(1, ARGV[5])
+index(1, ARGV[5], {})
 return { 'written', {}, tell(ARGV[5]) }

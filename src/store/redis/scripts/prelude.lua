@@ -1,8 +1,8 @@
 -- What every script that touches one connection shares. It is put before each of them.
 --
--- KEYS, six for each connection: its row; the names of those that are well, of those that need their
--- user, and how many there are of each; those to renew, by age and by end. The last of KEYS is where
--- changes are told.
+-- KEYS, eight for each connection: its row; the names of those that are well, of those that need their
+-- user, and how many there are of each; those to renew, by age and by end; the users of each account;
+-- the names of those whose account is not known. The last of KEYS is where changes are told.
 -- ARGV: [1] now, in milliseconds, or '' for the server's own time; [2] how many changes are kept;
 -- [3] the channel that changes are published on, or '' if they are left in an outbox; [4] what this
 -- call is known by, the same when it is sent again; [5] the connection's name, "provider user".
@@ -78,8 +78,59 @@ local function holder(k)
     return lease[1], till - time
 end
 
--- Makes the indices say what the row says, whatever they said before.
-local function index(k, name)
+-- Whose the row is: the provider's own id, and the managed user's in decimal, of which either may be
+-- missing.
+local function accounts(row)
+    local is = redis.call('HMGET', row, 'external_id', 'managed_user_id')
+    return { is[1] or nil, is[2] or nil }
+end
+
+-- Notes in the hash `of` that `account` is or is not that of `user`. An account may have several users,
+-- separated by spaces.
+local function note(of, account, user, is)
+    local others = {}
+    for other in string.gmatch(redis.call('HGET', of, account) or '', '[^ ]+') do
+        if other == user and is then
+            return
+        elseif other ~= user then
+            others[#others + 1] = other
+        end
+    end
+    if is then
+        others[#others + 1] = user
+    end
+    if #others == 0 then
+        redis.call('HDEL', of, account)
+    else
+        redis.call('HSET', of, account, table.concat(others, ' '))
+    end
+end
+
+-- Makes the indices of accounts, `of` and `anon`, say what the row says. `was` is whose the row was
+-- before. An account may have a user too many, which whoever looks it up finds out from the row, but
+-- never one too few.
+local function index_accounts(row, of, anon, name, was)
+    local user = string.match(name, ' (.+)$')
+    local known = redis.call('HMGET', row, 'id', 'reason')
+    local is = accounts(row)
+    for which = 1, 2 do
+        if was[which] and was[which] ~= is[1] and was[which] ~= is[2] then
+            note(of, was[which], user, false)
+        end
+        if is[which] then
+            note(of, is[which], user, true)
+        end
+    end
+    if known[1] and not known[2] and not is[1] and not is[2] then
+        redis.call('ZADD', anon, 0, name)
+    else
+        redis.call('ZREM', anon, name)
+    end
+end
+
+-- Makes the indices say what the row says, whatever they said before. `was` is whose the row was.
+local function index(k, name, was)
+    index_accounts(KEYS[k], KEYS[k + 6], KEYS[k + 7], name, was)
     local provider = string.match(name, '^[^ ]+')
     local row = redis.call('HMGET', KEYS[k], 'id', 'reason', 'refresh', 'renewed', 'refresh_ends')
     local health = 0
@@ -108,16 +159,17 @@ local function index(k, name)
 end
 
 -- Tells that a connection changed. Where the log lies on another server, that is left in an outbox,
--- and what is returned is its place there.
+-- and what is returned is its place there. 'of', or an 'a' before the place, says that the indices of
+-- accounts are as the row is: versions that know nothing of them write neither.
 local function tell(name)
     local told = KEYS[#KEYS]
     if ARGV[3] ~= '' then
-        redis.call('XADD', told, 'MAXLEN', ARGV[2], '*', 'name', name)
+        redis.call('XADD', told, 'MAXLEN', ARGV[2], '*', 'name', name, 'of', '1')
         -- Without the permission to publish, the others find it when they look.
         redis.pcall('PUBLISH', ARGV[3], name)
         return ''
     end
-    local place = digits(redis.call('HINCRBY', told, 'last', 1))
+    local place = 'a' .. digits(redis.call('HINCRBY', told, 'last', 1))
     local time = redis.call('TIME')
     redis.call('HSET', told, place, time[1] .. ' ' .. name)
     return place

@@ -9,8 +9,8 @@ local NEW = { 'reason', 'since', 'access', 'refresh', 'renewed', 'access_ends', 
 
 local answers = {}
 local at = 5
-for item = 1, (#KEYS - 1) / 6 do
-    local k = 6 * item - 5
+for item = 1, (#KEYS - 1) / 8 do
+    local k = 8 * item - 7
     local name, fingerprint, first, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
     local pairs_at = at + 4
     at = pairs_at + 2 * count
@@ -26,6 +26,7 @@ for item = 1, (#KEYS - 1) / 6 do
         answer = 'unchanged'
     else
         answer = exists and 'replaced' or 'created'
+        local was = accounts(KEYS[k])
         -- First of all, for a server that is out of memory refuses it, and then all of it.
         sign(k, call, answer)
         redis.call('HDEL', KEYS[k], unpack(NEW))
@@ -39,7 +40,7 @@ for item = 1, (#KEYS - 1) / 6 do
         if fingerprint ~= '' then
             redis.call('HSET', KEYS[k], 'fingerprint', fingerprint)
         end
-        index(k, name)
+        index(k, name, was)
         place = tell(name)
     end
     answers[item] = { answer, read(k), place }

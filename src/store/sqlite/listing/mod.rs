@@ -8,25 +8,27 @@ use crate::{
     store::{Census, Connection, Due, Filter},
 };
 
-/// Two ways to be due, each with an index of its own; the union takes out those that are both. The
-/// oldest of all are among the oldest of each way, so each is cut to the limit before they are
-/// merged.
+/// Two ways to be due, each in the order of an index of its own. Those that are due by the most are
+/// among the first of each way, so each is cut to the limit before they are merged; what is due in
+/// both ways counts by the more urgent.
 pub(super) const DUE: &str = "\
     SELECT provider, user FROM ( \
         SELECT * FROM ( \
-            SELECT provider, user, renewed_at FROM connections INDEXED BY connections_by_age \
+            SELECT provider, user, ?2 - renewed_at AS late \
+            FROM connections INDEXED BY connections_by_age \
             WHERE provider = ?1 AND renewed_at < ?2 \
                 AND reauth_reason IS NULL AND refresh IS NOT NULL \
                 AND (cooldown_until IS NULL OR cooldown_until <= ?4) \
             ORDER BY renewed_at LIMIT ?5) \
-        UNION \
+        UNION ALL \
         SELECT * FROM ( \
-            SELECT provider, user, renewed_at FROM connections INDEXED BY connections_by_end \
+            SELECT provider, user, ?3 - refresh_expires_at AS late \
+            FROM connections INDEXED BY connections_by_end \
             WHERE provider = ?1 AND refresh_expires_at < ?3 \
                 AND reauth_reason IS NULL AND refresh_expires_at IS NOT NULL \
                 AND (cooldown_until IS NULL OR cooldown_until <= ?4) \
-            ORDER BY renewed_at LIMIT ?5)) \
-    ORDER BY renewed_at, user LIMIT ?5";
+            ORDER BY refresh_expires_at LIMIT ?5)) \
+    GROUP BY provider, user ORDER BY max(late) DESC, user LIMIT ?5";
 
 pub(super) const CENSUS: &str = "\
     SELECT provider, needs_reauth, count(*) FROM connections INDEXED BY connections_by_health \

@@ -7,6 +7,10 @@ use crate::provider::scripted::{
     Play, Scripted, Seen, answer, calls, fields, json, name, outcome, printed, secret, setting,
 };
 
+mod consent;
+mod event;
+mod signature;
+
 fn config(server: &Scripted) -> Config {
     Config {
         name: name("calendly"),
@@ -222,4 +226,18 @@ async fn no_error_prints_a_secret_a_token_or_a_word_of_the_answer() {
             assert!(!text.contains(hidden), "{hidden} in {text}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_refused_client_is_shown_in_one_way_only_and_the_token_sent_once() {
+    // A second try would be honoured.
+    let server = Scripted::start(vec![
+        Play::Answer(json(401, &json!({"error": "invalid_client"}))),
+        Play::Answer(json(200, &json!({"access_token": "ACCESS"}))),
+    ])
+    .await;
+    let account = Account::default();
+    let result = calendly(&server).refresh(&account, &secret("OLD")).await;
+    assert_eq!(outcome(result), "client: invalid_client");
+    assert_eq!(server.only().client_is_shown_by(), ["authorization"]);
 }

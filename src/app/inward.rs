@@ -1,0 +1,230 @@
+//! The other direction: the rooms behind the ingress listener, and the work that they do in the
+//! background.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::{
+    Core, StartError,
+    events::{Announcer, Following, OfWebhooks, Synced},
+};
+use crate::{
+    base::ids::ProviderName,
+    config::Settings,
+    connect::{self, Connect, IssuedTokens},
+    meeting::{Archive, Enricher, Sync, sync},
+    telemetry::metrics::Metrics,
+    token::TokenSource,
+    webhook::{Intake, Subscriptions, Teller, delivery, intake, subscription, upkeep},
+};
+
+/// The rooms of the other direction.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "holds keys")]
+pub struct Inward {
+    /// Lets users come and go.
+    pub connect: Connect,
+    /// Takes webhooks.
+    pub intake: Intake,
+    /// Looks after webhook subscriptions.
+    pub subscriptions: Subscriptions,
+    /// Reads meetings.
+    pub sync: Sync,
+    /// Shows meetings.
+    pub archive: Archive,
+}
+
+/// What all of these rooms share.
+struct Shared<'a> {
+    core: &'a Core,
+    settings: &'a Settings,
+    tokens: Arc<dyn TokenSource>,
+    /// Rung when there is something to deliver.
+    accepted: Arc<Notify>,
+    witness: Arc<OfWebhooks>,
+}
+
+// === impl Inward ===
+
+impl Inward {
+    /// Opens the rooms and starts their work, which ends when the drain begins.
+    pub(super) fn open(
+        core: &Core,
+        settings: &Settings,
+        metrics: &Metrics,
+        names: &[ProviderName],
+        announcer: Announcer,
+    ) -> Result<Self, StartError> {
+        let shared = Shared::new(core, settings, OfWebhooks::new(metrics, names));
+        let inward = shared.assemble(announcer);
+        inward.sync.work();
+        inward.subscriptions.watch();
+        shared.deliver()?;
+        Ok(inward)
+    }
+
+    /// Opens the rooms for a command: what it asks for in the background is done by those who serve.
+    pub fn for_command(core: &Core, settings: &Settings) -> Self {
+        let witness = OfWebhooks::new(&Metrics::new(&*core.clock), &[]);
+        Shared::new(core, settings, witness).assemble(Announcer::default())
+    }
+}
+
+// === impl Shared ===
+
+impl<'a> Shared<'a> {
+    fn new(core: &'a Core, settings: &'a Settings, witness: Arc<OfWebhooks>) -> Self {
+        Self {
+            core,
+            settings,
+            tokens: Arc::new(core.tokens.clone()),
+            accepted: Arc::new(Notify::new()),
+            witness,
+        }
+    }
+
+    fn assemble(&self, announcer: Announcer) -> Inward {
+        let core = self.core;
+        let archive = Archive::new(
+            Arc::clone(&core.everything) as _,
+            Arc::clone(&core.keys),
+            Arc::clone(&core.random),
+        );
+        let sync = self.sync(&archive, &announcer);
+        let subscriptions = self.subscriptions();
+        let intake = self.intake();
+        self.wire(&announcer);
+        if self.settings.meetings.store {
+            self.witness.wire(Enricher::new(
+                &core.providers,
+                archive.clone(),
+                sync.clone(),
+                Arc::clone(&self.tokens),
+                core.lifecycle.clone(),
+            ));
+        }
+        let connect = self.connect(Following {
+            intake: intake.clone(),
+            subscriptions: subscriptions.clone(),
+            sync: sync.clone(),
+            announcer,
+        });
+        Inward {
+            connect,
+            intake,
+            subscriptions,
+            sync,
+            archive,
+        }
+    }
+
+    fn sync(&self, archive: &Archive, announcer: &Announcer) -> Sync {
+        let core = self.core;
+        Sync::new(sync::Parts {
+            config: self.settings.meetings.clone(),
+            providers: core.providers.clone(),
+            store: Arc::clone(&core.everything),
+            archive: archive.clone(),
+            tokens: Arc::clone(&self.tokens),
+            keys: Arc::clone(&core.keys),
+            followers: Arc::new(Synced(announcer.clone())),
+            clock: Arc::clone(&core.clock),
+            random: Arc::clone(&core.random),
+            lifecycle: core.lifecycle.clone(),
+        })
+    }
+
+    fn subscriptions(&self) -> Subscriptions {
+        let core = self.core;
+        Subscriptions::new(subscription::Parts {
+            public_url: self.settings.ingress.public_url.clone(),
+            providers: core.providers.clone(),
+            store: Arc::clone(&core.everything),
+            tokens: Arc::clone(&self.tokens),
+            keys: Arc::clone(&core.keys),
+            clock: Arc::clone(&core.clock),
+            random: Arc::clone(&core.random),
+            lifecycle: core.lifecycle.clone(),
+        })
+    }
+
+    fn intake(&self) -> Intake {
+        let core = self.core;
+        Intake::new(intake::Parts {
+            config: self.settings.webhooks.clone(),
+            max_body_bytes: self.settings.ingress.max_body_bytes,
+            providers: core.providers.clone(),
+            store: Arc::clone(&core.everything),
+            tokens: Arc::clone(&self.tokens),
+            keys: Arc::clone(&core.keys),
+            accepted: Arc::clone(&self.accepted),
+            witness: Arc::clone(&self.witness) as _,
+            clock: Arc::clone(&core.clock),
+            random: Arc::clone(&core.random),
+            lifecycle: core.lifecycle.clone(),
+        })
+    }
+
+    fn wire(&self, announcer: &Announcer) {
+        let core = self.core;
+        let teller = Teller::new(
+            &self.settings.webhooks,
+            Arc::clone(&core.everything) as _,
+            Arc::clone(&core.keys),
+            Arc::clone(&self.accepted),
+            Arc::clone(&core.clock),
+            Arc::clone(&core.random),
+        );
+        // Remembering costs a write for each renewal: only where browsers may ask.
+        let issued = (!self.settings.ingress.atoms_origins.is_empty()).then(|| {
+            IssuedTokens::new(
+                Arc::clone(&core.everything) as _,
+                Arc::clone(&core.keys),
+                Arc::clone(&core.random),
+                core.lifecycle.clone(),
+            )
+        });
+        announcer.wire(teller, issued, core.lifecycle.clone());
+    }
+
+    fn connect(&self, following: Following) -> Connect {
+        let core = self.core;
+        Connect::new(connect::Parts {
+            config: self.settings.ingress.clone(),
+            providers: core.providers.clone(),
+            tokens: core.tokens.clone(),
+            expiring: Arc::clone(&core.everything) as _,
+            accounts: Arc::clone(&core.everything) as _,
+            keys: Arc::clone(&core.keys),
+            followers: vec![Arc::new(following)],
+            clock: Arc::clone(&core.clock),
+            random: Arc::clone(&core.random),
+            lifecycle: core.lifecycle.clone(),
+        })
+    }
+
+    /// Delivers and forgets, where there is somewhere to deliver to.
+    fn deliver(&self) -> Result<(), StartError> {
+        let core = self.core;
+        delivery::deliver(delivery::Parts {
+            config: self.settings.webhooks.clone(),
+            user_header: self.settings.outbound.user_header.clone(),
+            ca_file: self.settings.tls_ca_file.clone(),
+            deliveries: Arc::clone(&core.everything) as _,
+            keys: Arc::clone(&core.keys),
+            accepted: Arc::clone(&self.accepted),
+            clock: Arc::clone(&core.clock),
+            random: Arc::clone(&core.random),
+            lifecycle: core.lifecycle.clone(),
+            observer: Arc::clone(&self.witness) as _,
+        })?;
+        core.lifecycle.spawn_until_drain(upkeep::forget(
+            self.settings.webhooks.clone(),
+            Arc::clone(&core.everything),
+            Arc::clone(&core.clock),
+            Arc::clone(&core.random),
+        ));
+        Ok(())
+    }
+}

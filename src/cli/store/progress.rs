@@ -1,0 +1,147 @@
+//! How far a migration has come: a bar where somebody watches, else a line now and then, or one JSON
+//! object a line for programs.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::cli::watched;
+
+/// Between two lines, at least.
+const LINES_EVERY: Duration = Duration::from_secs(5);
+
+/// Between two objects, at least.
+const OBJECTS_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells how far it has come. What cannot be told is not: the work goes on.
+pub(super) struct Progress<'o> {
+    look: Look<'o>,
+    phase: &'static str,
+    done: u64,
+    total: u64,
+    told: Option<Instant>,
+    /// Whether it was told that all is done.
+    ended: bool,
+}
+
+enum Look<'o> {
+    Bar(ProgressBar),
+    Lines,
+    Objects(&'o mut dyn Write),
+}
+
+// === impl Progress ===
+
+impl<'o> Progress<'o> {
+    /// To standard error for people, to `out` for programs.
+    pub(super) fn new(json: bool, out: &'o mut dyn Write) -> Self {
+        let look = if json {
+            Look::Objects(out)
+        } else if watched() {
+            Look::Bar(bar())
+        } else {
+            Look::Lines
+        };
+        Self {
+            look,
+            phase: "",
+            done: 0,
+            total: 0,
+            told: None,
+            ended: false,
+        }
+    }
+
+    /// Begins to do `phase` to about `total` connections.
+    pub(super) fn begin(&mut self, phase: &'static str, total: u64) {
+        (self.phase, self.done, self.total) = (phase, 0, total);
+        (self.told, self.ended) = (None, false);
+        if let Look::Bar(bar) = &self.look {
+            bar.set_length(total);
+            bar.set_position(0);
+            bar.set_message(phase);
+        }
+        self.tell();
+    }
+
+    /// So many more are done.
+    pub(super) fn advance(&mut self, count: usize) {
+        self.done = self
+            .done
+            .saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        self.tell();
+    }
+
+    /// Says something that is no figure.
+    pub(super) fn say(&mut self, text: &str) {
+        match &mut self.look {
+            Look::Bar(bar) => bar.suspend(|| line(text)),
+            Look::Lines => line(text),
+            Look::Objects(out) => object(*out, &json!({ "note": text })),
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        if let Look::Bar(bar) = &self.look {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn tell(&mut self) {
+        let every = match &self.look {
+            Look::Bar(bar) => {
+                bar.set_position(self.done.min(self.total));
+                return;
+            }
+            Look::Lines => LINES_EVERY,
+            Look::Objects(_) => OBJECTS_EVERY,
+        };
+        let now = Instant::now();
+        let is_early = self
+            .told
+            .is_some_and(|at| now.saturating_duration_since(at) < every);
+        let ends = self.done >= self.total && !self.ended;
+        if is_early && !ends {
+            return;
+        }
+        self.told = Some(now);
+        self.ended |= ends;
+        let Self {
+            phase, done, total, ..
+        } = self;
+        match &mut self.look {
+            Look::Objects(out) => {
+                let progress = json!({ "phase": phase, "done": done, "total": total });
+                object(*out, &json!({ "progress": progress }));
+            }
+            _ => line(&format!("{phase}: {done} of {total}")),
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let look = ProgressStyle::with_template(
+        "{msg:10} {bar:40} {pos}/{len}  {per_sec}  {elapsed}, {eta} left",
+    );
+    // The template is a constant; a broken one only costs the bar its look.
+    let bar = look.map_or_else(|_| bar.clone(), |look| bar.clone().with_style(look));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn line(text: &str) {
+    // Whoever closed standard error does not want to hear it.
+    let _unheard = writeln!(io::stderr().lock(), "{text}");
+}
+
+fn object(out: &mut dyn Write, value: &serde_json::Value) {
+    // Whoever closed standard output does not want to hear it.
+    let _unheard = writeln!(out, "{value}").and_then(|()| out.flush());
+}

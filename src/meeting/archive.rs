@@ -1,0 +1,216 @@
+//! The archive: meetings as they are kept, and as they are shown.
+//!
+//! 1. Whose, when and how it stands are kept in plain, so that a store can list; title, people and
+//!    places are sealed, bound to the user and the meeting.
+//! 2. A webhook may tell less than the API. What it leaves open stays as it was known
+//!    ([`Attendees`]).
+//! 3. Of two versions the later by the provider's time stands; what is over stays over
+//!    ([`store::Meetings`]).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::{
+    base::{
+        clock::Timestamp,
+        ids::{ConnectionKey, ProviderName, UserId},
+        random::SharedRandom,
+    },
+    provider::{self, Attendee, Attendees},
+    store::{
+        self, MeetingCursor, MeetingFilter, Meetings, StoredMeeting, Upserted,
+        seal::{Aad, Field, KeyRing},
+    },
+};
+
+/// Keeps and shows meetings. Clones share everything.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "holds keys")]
+pub struct Archive {
+    store: Arc<dyn Meetings>,
+    keys: Arc<KeyRing>,
+    random: SharedRandom,
+}
+
+/// A meeting as the API shows it.
+#[derive(Clone, Serialize)]
+#[expect(missing_debug_implementations, reason = "holds personal data")]
+pub struct Meeting {
+    /// Where.
+    pub provider: ProviderName,
+    /// Whose.
+    pub user: UserId,
+    /// The provider's id or URI.
+    pub external_id: String,
+    /// `pending`, `confirmed`, `canceled` or `rejected`.
+    pub status: String,
+    /// When it begins.
+    pub start: Timestamp,
+    /// When it ends.
+    pub end: Timestamp,
+    /// The rest.
+    #[serde(flatten)]
+    pub details: Details,
+}
+
+/// What is sealed of a meeting.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[expect(missing_debug_implementations, reason = "holds personal data")]
+pub struct Details {
+    /// What it is called.
+    pub title: String,
+    /// Where to join it online.
+    pub join_url: Option<String>,
+    /// Where it takes place.
+    pub location: Option<String>,
+    /// Who takes part, hosts apart; may be incomplete.
+    pub attendees: Vec<Attendee>,
+    /// The meeting that this one replaces.
+    pub rescheduled_from: Option<String>,
+    /// The meeting that replaces this one.
+    pub rescheduled_to: Option<String>,
+    /// In the provider's own words.
+    pub raw: Value,
+}
+
+// === impl Archive ===
+
+impl Archive {
+    /// Keeps meetings in `store`, sealed with `keys`.
+    pub const fn new(store: Arc<dyn Meetings>, keys: Arc<KeyRing>, random: SharedRandom) -> Self {
+        Self {
+            store,
+            keys,
+            random,
+        }
+    }
+
+    /// Keeps `meetings` as those of `key`, and answers in their order what came of each.
+    pub async fn keep(
+        &self,
+        key: &ConnectionKey,
+        meetings: &[provider::Meeting],
+    ) -> Result<Vec<Upserted>, store::Error> {
+        let mut batch = Vec::with_capacity(meetings.len());
+        for meeting in meetings {
+            // What does not open is written over: the provider knows it better.
+            let known = self.store.meeting(key, &meeting.id).await?;
+            let known = known.and_then(|known| self.open(&known).ok());
+            let details = merged(meeting, known);
+            batch.push(StoredMeeting {
+                key: key.clone(),
+                external_id: meeting.id.clone(),
+                status: meeting.status.as_str().to_owned(),
+                is_over: meeting.status.is_terminal(),
+                starts_at: meeting.start,
+                ends_at: meeting.end,
+                version: meeting.updated_at,
+                details: self.seal(key, &meeting.id, &details),
+            });
+        }
+        self.store.upsert_meetings(batch).await
+    }
+
+    /// Up to `limit` meetings in the order of their beginning, those after `after` only.
+    pub async fn list(
+        &self,
+        filter: &MeetingFilter,
+        after: Option<&MeetingCursor>,
+        limit: usize,
+    ) -> Result<Vec<Meeting>, store::Error> {
+        let stored = self.store.meetings(filter, after, limit).await?;
+        stored
+            .into_iter()
+            .map(|stored| {
+                let details = self.open(&stored)?;
+                Ok(Meeting {
+                    provider: stored.key.provider,
+                    user: stored.key.user,
+                    external_id: stored.external_id,
+                    status: stored.status,
+                    start: stored.starts_at,
+                    end: stored.ends_at,
+                    details,
+                })
+            })
+            .collect()
+    }
+
+    /// Forgets all meetings of a connection; how many.
+    pub async fn forget(&self, key: &ConnectionKey) -> Result<u64, store::Error> {
+        self.store.forget_meetings(key).await
+    }
+
+    /// Forgets up to `limit` meetings that ended before `ended`; how many.
+    pub(super) async fn prune(&self, ended: Timestamp, limit: usize) -> Result<u64, store::Error> {
+        self.store.prune_meetings(ended, limit).await
+    }
+
+    fn seal(&self, key: &ConnectionKey, id: &str, details: &Details) -> store::seal::Sealed {
+        let text = Zeroizing::new(serde_json::to_vec(details).unwrap_or_default());
+        let subject = subject(key, id);
+        let aad = Aad::of_record(&key.provider, &subject, Field::Meeting);
+        self.keys.seal_bytes(&*self.random, &aad, &text)
+    }
+
+    fn open(&self, stored: &StoredMeeting) -> Result<Details, store::Error> {
+        let inconsistent = |what: String| store::Error::Inconsistent {
+            row: format!("a meeting of {}", stored.key),
+            what,
+        };
+        let subject = subject(&stored.key, &stored.external_id);
+        let aad = Aad::of_record(&stored.key.provider, &subject, Field::Meeting);
+        let text = self
+            .keys
+            .open_bytes(&aad, &stored.details)
+            .map_err(|error| inconsistent(error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| inconsistent(error.to_string()))
+    }
+}
+
+/// A user id has no space, so no two meetings share a subject.
+fn subject(key: &ConnectionKey, id: &str) -> String {
+    format!("{} {id}", key.user)
+}
+
+/// What is known of a meeting when `new` comes to what was `known`.
+fn merged(new: &provider::Meeting, known: Option<Details>) -> Details {
+    let known = known.unwrap_or_default();
+    let attendees = match &new.attendees {
+        Attendees::Unknown => known.attendees,
+        Attendees::Some(some) => with_those(known.attendees, some),
+        Attendees::All(all) => all.clone(),
+    };
+    let title = if new.title.is_empty() {
+        known.title
+    } else {
+        new.title.clone()
+    };
+    Details {
+        title,
+        join_url: new.join_url.clone().or(known.join_url),
+        location: new.location.clone().or(known.location),
+        attendees,
+        rescheduled_from: new.rescheduled_from.clone().or(known.rescheduled_from),
+        rescheduled_to: new.rescheduled_to.clone().or(known.rescheduled_to),
+        raw: new.raw.clone(),
+    }
+}
+
+/// The known attendees, with what is new of `some` of them; told apart by address, or by name.
+fn with_those(mut known: Vec<Attendee>, some: &[Attendee]) -> Vec<Attendee> {
+    let is_one = |one: &Attendee, other: &Attendee| match (&one.email, &other.email) {
+        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+        _ => one.name == other.name,
+    };
+    for attendee in some {
+        match known.iter_mut().find(|other| is_one(other, attendee)) {
+            Some(other) => *other = attendee.clone(),
+            None => known.push(attendee.clone()),
+        }
+    }
+    known
+}

@@ -1,0 +1,210 @@
+//! A password that is rotated while sidecars run: the file with the URL changes, and the next connection
+//! is made with the new one.
+
+use std::{thread, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    binary::Serving,
+    emulators::{Emulators, get, get_for},
+    places::Place,
+    postgres_server::Server as Postgres,
+    redis_servers::{Server as Redis, cli, cluster},
+};
+
+/// A sidecar on the store of the place, with one user who is connected, and those who are to come.
+struct Running {
+    emulators: Emulators,
+    sidecar: Serving,
+    outbound: String,
+    admin: String,
+}
+
+impl Running {
+    fn on(place: &Place) -> Self {
+        let emulators = place.emulate();
+        let (sidecar, outbound, admin) = place.home.sidecar(&[]);
+        Self {
+            emulators,
+            sidecar,
+            outbound,
+            admin,
+        }
+    }
+
+    /// Connects somebody new from outside, who is not in the sidecar's memory, and asks for them: the
+    /// store is read and written to.
+    fn serves(&self, place: &Place, user: &str) -> bool {
+        let tokens = self.emulators.at_calendly(user);
+        let row: Value = json!({
+            "user": user,
+            "provider": "calendly",
+            "access_token": tokens["access_token"],
+            "refresh_token": tokens["refresh_token"],
+            "expires_in": 0,
+        });
+        let import = ["connections", "import"];
+        let imported = place.home.run_with(&import, &row.to_string());
+        let me = format!("{}/calendly/users/me", self.outbound);
+        imported.code == Some(0) && get_for(&me, user).status == 200
+    }
+
+    fn readiness(&self) -> Value {
+        get(&format!("{}/readyz", self.admin)).json()
+    }
+
+    fn is_degraded(&self) -> bool {
+        self.readiness()["status"] != "ready"
+    }
+}
+
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..400 {
+        if is_so() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("in forty seconds it did not come about that {what}");
+}
+
+/// Ends every connection of a sidecar; how many there were.
+fn cut(server: &Postgres) -> String {
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE application_name = 'daypass'";
+    server.sql("postgres", cut)
+}
+
+#[test]
+fn a_new_password_of_postgres_is_used_without_a_restart() {
+    let server = Postgres::start_as("scram-sha-256", &[]);
+    let url = server.url("postgres");
+    let place = Place::at(&url);
+    let mut running = Running::on(&place);
+    assert!(running.serves(&place, "anna"));
+    server.sql("postgres", "ALTER ROLE daypass PASSWORD 'rotated'");
+    place.name_store(&url.replace(":secret@", ":rotated@"));
+    running
+        .sidecar
+        .logged("secret changed; the new one is in use");
+    // Connections that were made with the old one go on; these are cut, so that new ones are needed.
+    assert_ne!(cut(&server), "0");
+    eventually("it serves from the store again", || !running.is_degraded());
+    assert!(running.serves(&place, "ben"));
+    assert!(!running.sidecar.log.contains("rotated"));
+    assert_eq!(running.sidecar.stop(), Some(0));
+}
+
+/// Until the file has it too, only what is in memory is served; nothing has to be restarted then.
+#[test]
+fn a_password_that_changed_before_its_file_is_an_outage_that_ends_with_it() {
+    let server = Postgres::start_as("scram-sha-256", &[]);
+    let url = server.url("postgres");
+    let place = Place::at(&url);
+    let running = Running::on(&place);
+    assert!(running.serves(&place, "anna"));
+    server.sql("postgres", "ALTER ROLE daypass PASSWORD 'rotated'");
+    eventually("the store refuses it", || {
+        // One that was just signing in is not among those that are cut.
+        cut(&server);
+        running
+            .readiness()
+            .to_string()
+            .contains("refuses the user or the password")
+    });
+    let me = format!("{}/calendly/users/me", running.outbound);
+    assert_eq!(get_for(&me, "anna").status, 200, "from memory");
+    place.name_store(&url.replace(":secret@", ":rotated@"));
+    eventually("the new one is in use", || !running.is_degraded());
+    assert!(running.serves(&place, "ben"));
+    assert_eq!(running.sidecar.stop(), Some(0));
+}
+
+const USER: [&str; 7] = ["ACL", "SETUSER", "app", "on", "~*", "&*", "+@all"];
+
+fn with_user(server: &Redis) {
+    let words = [&USER[..], &[">first"]].concat();
+    assert_eq!(cli(server.port, &words), "OK");
+}
+
+#[test]
+fn a_new_password_of_redis_is_used_without_a_restart() {
+    let server = Redis::start(&["--appendonly", "yes"]);
+    with_user(&server);
+    rotate(std::slice::from_ref(&server), "redis");
+}
+
+#[test]
+fn a_new_password_of_a_cluster_is_used_without_a_restart() {
+    let nodes = cluster();
+    nodes.iter().for_each(with_user);
+    rotate(&nodes, "redis-cluster");
+}
+
+/// As an operator rotates it: the new password is added, the file changed, the old one taken away.
+fn rotate(nodes: &[Redis], scheme: &str) {
+    let hosts: Vec<String> = nodes
+        .iter()
+        .map(|node| format!("127.0.0.1:{}", node.port))
+        .collect();
+    let url = |password: &str| format!("{scheme}://app:{password}@{}", hosts.join(","));
+    let place = Place::at(&url("first"));
+    let mut running = Running::on(&place);
+    assert!(running.serves(&place, "anna"));
+    let on_each = |words: &[&str]| {
+        for node in nodes {
+            cli(node.port, words);
+        }
+    };
+    on_each(&["ACL", "SETUSER", "app", ">second"]);
+    place.name_store(&url("second"));
+    running
+        .sidecar
+        .logged("secret changed; the new one is in use");
+    // Asked once more, it signs in anew, while the old password would still do.
+    assert!(running.serves(&place, "ben"));
+    on_each(&["ACL", "SETUSER", "app", "<first"]);
+    on_each(&["CLIENT", "KILL", "USER", "app"]);
+    eventually("it serves from the store again", || !running.is_degraded());
+    assert!(running.serves(&place, "carl"));
+    assert_eq!(running.sidecar.stop(), Some(0));
+}
+
+/// The old connection goes on while the new password is refused, for the file may be ahead of the server.
+#[test]
+fn a_new_password_that_redis_does_not_know_yet_costs_nothing() {
+    let server = Redis::start(&["--appendonly", "yes"]);
+    with_user(&server);
+    let url = |password: &str| format!("redis://app:{password}@127.0.0.1:{}", server.port);
+    let place = Place::at(&url("first"));
+    let mut running = Running::on(&place);
+    assert!(running.serves(&place, "anna"));
+    place.name_store(&url("second"));
+    running
+        .sidecar
+        .logged("secret changed; the new one is in use");
+    running
+        .sidecar
+        .logged("refuses the new user or password; the old connection stays");
+    assert!(!running.is_degraded());
+    cli(server.port, &["ACL", "SETUSER", "app", ">second", "<first"]);
+    cli(server.port, &["CLIENT", "KILL", "USER", "app"]);
+    eventually("it signs in with the new one", || !running.is_degraded());
+    assert!(running.serves(&place, "ben"));
+    assert_eq!(running.sidecar.stop(), Some(0));
+}
+
+#[test]
+fn another_store_in_the_file_is_not_moved_to_in_passing() {
+    let place = crate::places::redis();
+    let mut running = Running::on(&place);
+    place.name_store(&crate::places::postgres_url());
+    let told = running.sidecar.logged("secret file not usable");
+    assert!(
+        told.contains("names another store than at the start; restart daypass"),
+        "{told}"
+    );
+    assert!(!running.is_degraded());
+    assert_eq!(running.sidecar.stop(), Some(0));
+}
