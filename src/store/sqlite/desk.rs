@@ -21,8 +21,6 @@ pub(super) struct Desk {
     keep_changes: u32,
     /// Whether anything was noted since somebody last asked.
     noted: Cell<bool>,
-    /// What the clock showed when somebody last asked whether it was set back.
-    showed: Cell<Option<Timestamp>>,
 }
 
 // === impl Desk ===
@@ -33,18 +31,11 @@ impl Desk {
             clock,
             keep_changes,
             noted: Cell::new(false),
-            showed: Cell::new(None),
         }
     }
 
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    /// Whether the clock shows less than when this was last asked; also if it never was.
-    pub(super) fn was_set_back(&self, now: Timestamp) -> bool {
-        let showed = self.showed.replace(Some(now));
-        showed.is_none_or(|showed| now < showed)
     }
 
     /// Notes, in the transaction of the change itself, that `key` changed.

@@ -3,13 +3,10 @@
 use tokio::time::Duration;
 
 use super::*;
-use crate::{
-    base::{
-        clock::ManualClock,
-        ids::{ConnectionId, EventId, ProviderName, UserId},
-        random::OsRandom,
-    },
-    store::{Deliveries, DeliveryFilter, Existing, JobKind, Jobs, NewEvent, Settled, seal::Sealed},
+use crate::base::{
+    clock::ManualClock,
+    ids::{ConnectionId, ProviderName, UserId},
+    random::OsRandom,
 };
 
 fn open(folder: &tempfile::TempDir, options: Options) -> Sqlite {
@@ -98,66 +95,4 @@ async fn the_check_writes_to_the_disk() {
     let before = log();
     store.check().await.unwrap();
     assert!(log() > before);
-}
-
-/// An event for anna, and a job of hers.
-async fn put_to_work(store: &Sqlite) {
-    let accepted = store.accept(NewEvent {
-        id: EventId::random(&OsRandom),
-        provider: new("anna").key.provider,
-        name: "name".to_owned(),
-        dedupe: [0; 32],
-        payload: Sealed::from_bytes(Vec::new()),
-        recipients: vec![new("anna").key],
-        accounts: Vec::new(),
-        at: Timestamp::EPOCH,
-    });
-    accepted.await.unwrap();
-    let (kind, anna, now) = (JobKind::Sync, new("anna").key, Duration::ZERO);
-    let asked = store.schedule(kind, &anna, None, now, Existing::Hasten);
-    asked.await.unwrap();
-}
-
-async fn claimed(store: &Sqlite, owner: OwnerId) -> (usize, usize) {
-    let hold = Duration::from_secs(15);
-    let lines = store.claim_lines(owner, hold, 9).await.unwrap();
-    let jobs = store.claim(JobKind::Sync, owner, hold, 9).await.unwrap();
-    (lines.len(), jobs.len())
-}
-
-#[tokio::test]
-async fn a_clock_that_was_set_back_holds_up_neither_claims_nor_what_waits() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = ManualClock::new(Timestamp::EPOCH.saturating_add(Duration::from_hours(1000)));
-    let open = || {
-        let path = folder.path().join("db");
-        Sqlite::open_with(path, Arc::new(clock.clone()), Options::default()).unwrap()
-    };
-    let store = open();
-    let (dead, me) = (OwnerId::random(&OsRandom), OwnerId::random(&OsRandom));
-    put_to_work(&store).await;
-    assert_eq!(claimed(&store, dead).await, (1, 1));
-    clock.set(Timestamp::EPOCH);
-    assert_eq!(claimed(&store, me).await, (0, 0), "no claim is cut short");
-    clock.advance(Duration::from_secs(15));
-    assert_eq!(claimed(&store, me).await, (1, 1));
-
-    clock.advance(Duration::from_hours(1000));
-    let line = store.deliveries(&DeliveryFilter::default(), None, 1).await;
-    let (minute, what) = (Duration::from_mins(1), String::new());
-    let failed = Settled::Failed {
-        what,
-        next_in: minute,
-    };
-    assert!(store.settle(line.unwrap()[0].id, me, failed).await.unwrap());
-    let (kind, anna) = (JobKind::Sync, new("anna").key);
-    let finished = store.finish(kind, &anna, me, None, Some(minute)).await;
-    assert!(finished.unwrap());
-    drop(store);
-    // Also for a process that starts when it has happened.
-    clock.set(Timestamp::EPOCH);
-    let store = open();
-    assert_eq!(claimed(&store, me).await, (0, 0));
-    clock.advance(minute);
-    assert_eq!(claimed(&store, me).await, (1, 1));
 }

@@ -51,7 +51,7 @@ pub(super) fn claim(
     limit: usize,
 ) -> Result<Vec<Claimed>, Failure> {
     let now = desk.now();
-    due::catch_up(db, desk, now)?;
+    due::catch_up(db, due::LINES, now)?;
     let users: Vec<String> = db
         .prepare_cached(DUE)?
         .query_map(
