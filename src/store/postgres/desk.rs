@@ -46,13 +46,15 @@ pub(super) use moment;
 /// time, by a clock that was set back since, is counted from `now`. So nothing is due later than in the
 /// time that it was put off for, and no claim lasts longer than it was made for. `$set` does the same to
 /// other columns. What this does may make something due, but not for the same statement: so the first row
-/// that is answered has NULL in its first cell if there was anything ([`Desk::claim`]).
+/// that is answered has NULL in its first cell if there was anything ([`Desk::claim`]). The sum and the
+/// order are there for the server to search the index of `since`, and no other.
 macro_rules! catch_up {
     ($table:literal, $set:literal) => {
         concat!(
             "late AS MATERIALIZED (SELECT ctid FROM daypass.",
             $table,
-            " WHERE due_at > (SELECT now FROM moment) AND since > (SELECT now FROM moment) LIMIT 1000 \
+            " WHERE since > (SELECT now FROM moment) AND due_at IS NOT NULL \
+                AND due_at + 0 > (SELECT now FROM moment) ORDER BY since LIMIT 1000 \
                 FOR UPDATE SKIP LOCKED), \
              ahead AS (UPDATE daypass.",
             $table,
