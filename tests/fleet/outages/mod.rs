@@ -1,7 +1,7 @@
 //! Outages: the store is down, or the provider's token endpoint is. What works goes on working,
 //! nobody storms, and everything is back by itself within seconds.
 //!
-//! Ten minutes with `DAYPASS_LONG_TESTS=1`, and then written down; less than half a minute without.
+//! Ten minutes with `DAYPASS_LONG_TESTS=1`, and then written down; seconds without.
 //! Every setting but the log's is the default.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -56,7 +56,7 @@ struct Outage {
 impl Outage {
     fn new() -> Self {
         Self {
-            long: Duration::from_secs(if is_long() { 600 } else { 20 }),
+            long: Duration::from_secs(if is_long() { 600 } else { 12 }),
             parts: Vec::new(),
             back: [Duration::ZERO; 3],
         }
