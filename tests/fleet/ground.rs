@@ -65,13 +65,26 @@ pub(crate) struct Answer {
 }
 
 /// Waits until `look` finds something.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    match patiently(what, look).await {
+        Ok(found) => found,
+        Err(what) => panic!("waited in vain: {what}"),
+    }
+}
+
+/// As [`until`], but gives up with what was waited for.
+pub(crate) async fn patiently<T>(
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> Result<T, String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look().await {
-            return found;
+            return Ok(found);
         }
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        if Instant::now() >= deadline {
+            return Err(what.to_owned());
+        }
         sleep(Duration::from_millis(5)).await;
     }
 }

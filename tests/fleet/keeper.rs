@@ -13,21 +13,49 @@ use daypass::{
     store::{SharedStore, postgres, redis, sqlite::Sqlite},
 };
 
-use crate::{postgres_server, redis_server};
+use crate::{postgres_server, redis_server, report};
 
 /// Which store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     Postgres,
     Redis,
+    /// Three masters.
+    Cluster,
     Sqlite,
 }
+
+/// Every store that tells of its changes and one that has to be looked at.
+pub(crate) const STORES: [Backend; 3] = [Backend::Postgres, Backend::Redis, Backend::Sqlite];
 
 /// A store that runs, or was stopped.
 pub(crate) enum Keeper {
     Postgres(postgres_server::Server),
     Redis(redis_server::Server),
-    Sqlite(PathBuf),
+    Cluster {
+        nodes: Vec<redis_server::Server>,
+        /// Which of them is struck next, or is down.
+        next: usize,
+    },
+    Sqlite {
+        path: PathBuf,
+        /// Whoever has locked it.
+        locked: Option<rusqlite::Connection>,
+    },
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// How it is called in reports.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => report::POSTGRES,
+            Self::Redis => report::REDIS,
+            Self::Cluster => report::CLUSTER,
+            Self::Sqlite => report::SQLITE,
+        }
+    }
 }
 
 // === impl Keeper ===
@@ -42,11 +70,19 @@ impl Keeper {
                 let kept = ["--appendonly", "yes", "--appendfsync", "always"];
                 Self::Redis(redis_server::Server::start(&kept))
             }
-            Backend::Sqlite => Self::Sqlite(folder.join("daypass.db")),
+            Backend::Cluster => Self::Cluster {
+                nodes: redis_server::cluster(),
+                next: 0,
+            },
+            Backend::Sqlite => Self::Sqlite {
+                path: folder.join("daypass.db"),
+                locked: None,
+            },
         }
     }
 
-    /// Where the server listens; a file does not.
+    /// Where the server listens. A file does not, and the nodes of a cluster tell their own addresses,
+    /// so that nothing can be put in between.
     pub(crate) fn port(&self) -> Option<u16> {
         match self {
             Self::Postgres(server) => {
@@ -54,7 +90,7 @@ impl Keeper {
                 url.port()
             }
             Self::Redis(server) => Some(server.port),
-            Self::Sqlite(_) => None,
+            Self::Cluster { .. } | Self::Sqlite { .. } => None,
         }
     }
 
@@ -68,31 +104,42 @@ impl Keeper {
                 url.into()
             }
             Self::Redis(_) => format!("redis://127.0.0.1:{port}"),
-            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Self::Cluster { nodes, .. } => {
+                let nodes = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
+                format!("redis-cluster://{}", nodes.collect::<Vec<_>>().join(","))
+            }
+            Self::Sqlite { path, .. } => format!("sqlite:{}", path.display()),
         }
     }
 
-    /// Stops the server by a signal and waits for its end. Blocks.
+    /// Ends the store, as a signal ends a server; a node of a cluster; locks a file. Blocks.
     pub(crate) fn stop(&mut self, signal: &str) {
         match self {
             Self::Postgres(server) => server.stop(signal),
-            Self::Redis(server) => {
-                server.signal(signal);
-                let port = server.port;
-                redis_server::eventually("the server is gone", || {
-                    TcpStream::connect(("127.0.0.1", port)).is_err()
-                });
+            Self::Redis(server) => end(server, signal),
+            Self::Cluster { nodes, next } => end(&nodes[*next], signal),
+            Self::Sqlite { path, locked } => {
+                let db = rusqlite::Connection::open(path).unwrap();
+                db.busy_timeout(Duration::from_secs(10)).unwrap();
+                db.execute_batch("BEGIN IMMEDIATE").unwrap();
+                *locked = Some(db);
             }
-            Self::Sqlite(_) => panic!("a file cannot be stopped"),
         }
     }
 
-    /// Starts the server again on what it has kept. Blocks.
+    /// Starts the server again on what it has kept; unlocks a file. Blocks.
     pub(crate) fn resume(&mut self) {
         match self {
             Self::Postgres(server) => server.resume(),
             Self::Redis(server) => server.start_again(),
-            Self::Sqlite(_) => panic!("a file cannot be started"),
+            Self::Cluster { nodes, next } => {
+                nodes[*next].start_again();
+                *next = (*next + 1) % nodes.len();
+            }
+            Self::Sqlite { locked, .. } => {
+                let db = locked.take().expect("it is locked");
+                db.execute_batch("ROLLBACK").unwrap();
+            }
         }
     }
 
@@ -101,21 +148,17 @@ impl Keeper {
         match self {
             Self::Postgres(server) => server.signal_all(signal),
             Self::Redis(server) => server.signal(signal),
-            Self::Sqlite(_) => panic!("a file hears no signal"),
+            Self::Cluster { nodes, next } => nodes[*next].signal(signal),
+            Self::Sqlite { .. } => panic!("a file hears no signal"),
         }
     }
+}
 
-    /// Keeps everybody from writing for a while, as a backup or another program may. Blocks.
-    pub(crate) fn lock_for(&self, long: Duration) {
-        let Self::Sqlite(path) = self else {
-            panic!("only a file is locked");
-        };
-        let db = rusqlite::Connection::open(path).unwrap();
-        db.busy_timeout(Duration::from_secs(10)).unwrap();
-        db.execute_batch("BEGIN IMMEDIATE").unwrap();
-        std::thread::sleep(long);
-        db.execute_batch("ROLLBACK").unwrap();
-    }
+fn end(server: &redis_server::Server, signal: &str) {
+    server.signal(signal);
+    redis_server::eventually("the server is gone", || {
+        TcpStream::connect(("127.0.0.1", server.port)).is_err()
+    });
 }
 
 /// Opens the store at `url`, beside all sidecars.

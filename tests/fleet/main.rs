@@ -2,9 +2,11 @@
 //! count, and everything in between that can break.
 //!
 //! - `cargo test --test fleet` runs everything, shortened.
-//! - `DAYPASS_FLEET_SECONDS=300 cargo test --test fleet soak -- --nocapture` troubles fleets for so
-//!   long; `DAYPASS_FLEET_SEED=7` draws other troubles. The judge's rules are in [`judge`].
-//! - `DAYPASS_LONG_TESTS=1 cargo test --test fleet outages -- --nocapture` has outages of ten minutes.
+//! - `DAYPASS_LONG_TESTS=1 cargo test --test fleet soak` troubles fleets for five minutes each, and
+//!   writes `docs/reports/fleet.md`. `DAYPASS_FLEET_SECONDS=60` says for how long instead,
+//!   `DAYPASS_FLEET_SEED=7` draws other troubles. The judge's rules are in [`judge`].
+//! - `DAYPASS_LONG_TESTS=1 cargo test --test fleet outages` has outages of ten minutes, and writes
+//!   `docs/reports/outages.md`.
 
 #![expect(
     clippy::unwrap_used,
@@ -36,13 +38,43 @@ mod postgres_server;
 #[path = "../servers/redis.rs"]
 #[expect(dead_code, reason = "what others need of a server")]
 mod redis_server;
+mod report;
 mod strikes;
 mod way;
 
 mod outages;
 mod pausing;
 mod soak;
+mod teeth;
 mod waiting;
+
+/// Does the same on each of these stores, at the same time, each on a thread of its own that is named
+/// after its store. Most of what happens is waiting.
+fn on_each<F: Future<Output = ()>>(
+    stores: &[keeper::Backend],
+    work: impl Fn(keeper::Backend) -> F + Sync,
+) {
+    std::thread::scope(|scope| {
+        let started: Vec<_> = stores
+            .iter()
+            .map(|&store| {
+                let work = &work;
+                let thread = std::thread::Builder::new().name(format!("{store:?}"));
+                let run = move || {
+                    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+                    runtime.worker_threads(2).enable_all();
+                    runtime.build().unwrap().block_on(work(store));
+                };
+                (store, thread.spawn_scoped(scope, run).unwrap())
+            })
+            .collect();
+        let failed: Vec<_> = started
+            .into_iter()
+            .filter_map(|(store, thread)| thread.join().is_err().then_some(store))
+            .collect();
+        assert!(failed.is_empty(), "failed on {failed:?}");
+    });
+}
 
 /// A number from the environment.
 fn setting(name: &str) -> Option<u64> {

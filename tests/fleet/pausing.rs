@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 use crate::{
     ground::{Ground, line, until},
-    keeper::Backend,
+    keeper::{Backend, STORES},
+    on_each,
 };
 
 /// A lease of a second: the pauses are longer, and what is left of a call is not.
@@ -95,19 +96,9 @@ async fn paused_past_its_lease(backend: Backend) {
     assert!(spooled.is_empty(), "{spooled:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_paused_process_got_is_stored_when_it_comes_back_on_postgresql() {
-    paused_past_its_lease(Backend::Postgres).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_paused_process_got_is_stored_when_it_comes_back_on_redis() {
-    paused_past_its_lease(Backend::Redis).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_paused_process_got_is_stored_when_it_comes_back_on_sqlite() {
-    paused_past_its_lease(Backend::Sqlite).await;
+#[test]
+fn what_a_paused_process_got_is_stored_when_it_comes_back() {
+    on_each(&STORES, paused_past_its_lease);
 }
 
 /// The provider takes three leases and more to answer, and two processes are asked.
@@ -133,17 +124,7 @@ async fn slower_than_three_leases(backend: Backend) {
     assert_eq!((used.ok, used.refused), (1, 0), "{stats:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_takes_three_leases_is_called_once_on_postgresql() {
-    slower_than_three_leases(Backend::Postgres).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_takes_three_leases_is_called_once_on_redis() {
-    slower_than_three_leases(Backend::Redis).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_takes_three_leases_is_called_once_on_sqlite() {
-    slower_than_three_leases(Backend::Sqlite).await;
+#[test]
+fn a_provider_that_takes_three_leases_is_called_once() {
+    on_each(&STORES, slower_than_three_leases);
 }

@@ -44,9 +44,18 @@ pub(crate) struct Doors {
     pub(crate) admin: String,
 }
 
+/// The setting that names a binary to use instead of the one that was built with these tests.
+pub(crate) const BINARY: &str = "DAYPASS_FLEET_BINARY";
+
+/// Whether it is not the binary that was built with these tests that is put to the test.
+pub(crate) fn is_another_binary() -> bool {
+    std::env::var_os(BINARY).is_some()
+}
+
 /// A command of the binary.
 pub(crate) fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_daypass"));
+    let named = std::env::var_os(BINARY);
+    let mut command = Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_daypass").into()));
     command.env_clear().kill_on_drop(true);
     command
 }

@@ -82,6 +82,7 @@ fn strike(
     ];
     let (place, user) = (dice.below(places), dice.below(users));
     let is_file = backend == Backend::Sqlite;
+    let has_way = matches!(backend, Backend::Postgres | Backend::Redis);
     match dice.below(27) {
         0..=3 => Strike::Kill {
             place,
@@ -98,7 +99,7 @@ fn strike(
         9..=11 => Strike::Freeze {
             long: dice.millis(300, 4_000),
         },
-        12..=15 if !is_file => Strike::WayToStore {
+        12..=15 if has_way => Strike::WayToStore {
             place,
             mode: dice.pick(&BROKEN),
             long: dice.millis(200, 5_000),

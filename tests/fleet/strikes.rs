@@ -143,8 +143,14 @@ async fn freeze(fleet: &Arc<Fleet>, long: Duration) {
     let _turn = fleet.targets.store.lock().await;
     let keeper = Arc::clone(&fleet.ground.keeper);
     if fleet.backend == Backend::Sqlite {
+        // As a backup or another program may.
         fleet.fault(Part::Store, "file locked", long);
-        let ended = tokio::task::spawn_blocking(move || keeper.lock().lock_for(long));
+        let ended = tokio::task::spawn_blocking(move || {
+            let mut keeper = keeper.lock();
+            keeper.stop("");
+            std::thread::sleep(long);
+            keeper.resume();
+        });
         ended.await.unwrap();
     } else {
         fleet.fault(Part::Store, "store frozen", long);

@@ -14,7 +14,7 @@ use crate::{
     redis_server::{self, cli},
 };
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 9;
 
 /// What a notification takes, at most, on a machine that does much else: half the time between two
 /// looks, and far less than any look would need on average.

@@ -1,6 +1,10 @@
 //! A cluster: changes whose writer died are told, and a node that is gone takes only its part along.
 
-use daypass::store::{Error, Store};
+use std::time::Duration;
+
+use daypass::store::{Error, Filter, Store};
+use futures_util::future::join_all;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     servers::{Server, cli, cluster},
@@ -20,10 +24,7 @@ async fn a_change_whose_writer_died_before_telling_it_is_told_by_another() {
     let nodes = cluster();
     let store = open(&url(&nodes)).await.unwrap();
     let anna = connect(&store, "anna").await;
-    let start = store
-        .changes(None, std::time::Duration::ZERO)
-        .await
-        .unwrap();
+    let start = store.changes(None, Duration::ZERO).await.unwrap();
     // What a writer leaves that dies between the change and the telling, long ago.
     let port = nodes[0].port;
     let outbox = cli(port, &["-c", "EVAL", "return redis.sha1hex('')", "0"]);
@@ -35,7 +36,7 @@ async fn a_change_whose_writer_died_before_telling_it_is_told_by_another() {
     let other = open(&url(&nodes)).await.unwrap();
     cli(port, &["-c", "DEL", "{daypass:log}:tidy"]);
     let changes = other
-        .changes(Some(start.cursor), std::time::Duration::from_secs(5))
+        .changes(Some(start.cursor), Duration::from_secs(5))
         .await
         .unwrap();
     assert_eq!(changes.keys, Some(vec![anna.key]));
@@ -99,5 +100,42 @@ async fn without_one_node_what_it_held_is_unavailable_and_comes_back_with_it() {
     for user in &users {
         let found = persist(async || store.load(&key(user)).await).await;
         assert!(found.is_some());
+    }
+}
+
+/// A page asks every node for several things at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_much_while_a_node_is_gone_is_answered_once_it_is_back() {
+    let mut nodes = cluster();
+    let store = open(&url(&nodes)).await.unwrap();
+    connect(&store, "anna").await;
+    let everything = Filter::default();
+    let asking = join_all((0..2).map(|_| async {
+        for _time in 0_u64.. {
+            let _answer_or_failure = store.page(&everything, None, 100).await;
+            sleep(Duration::from_millis(50)).await;
+        }
+    }));
+    let striking = async {
+        for (node, signal) in nodes.iter_mut().zip(["STOP", "TERM", "KILL"]) {
+            node.signal(signal);
+            sleep(Duration::from_secs(3)).await;
+            if signal == "STOP" {
+                node.signal("CONT");
+            } else {
+                node.start_again();
+            }
+            let answered = async {
+                while store.page(&everything, None, 100).await.is_err() {
+                    sleep(Duration::from_millis(50)).await;
+                }
+            };
+            let in_time = timeout(Duration::from_secs(20), answered).await;
+            assert!(in_time.is_ok(), "no answer after {signal}");
+        }
+    };
+    tokio::select! {
+        _never = asking => unreachable!("they ask for ever"),
+        () = striking => {}
     }
 }

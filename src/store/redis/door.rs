@@ -6,7 +6,10 @@
 //! 3. When the password is replaced, a new connection takes the place of the old one, which a server
 //!    or the nodes of a cluster would not let in again. While the new one is refused, the old one
 //!    stays.
-//! 4. Nobody waits longer than [`PATIENCE`]. Those who wait for one attempt to connect share its
+//! 4. The connections to a cluster mend themselves, but not always while much is asked. When answers do
+//!    not come, others are made beside them now and then, by one of those who have waited, and take
+//!    their place when they are there.
+//! 5. Nobody waits longer than [`PATIENCE`]. Those who wait for one attempt to connect share its
 //!    failure, for otherwise each would wait for its own.
 
 use std::{sync::Arc, time::Duration};
@@ -45,7 +48,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// For how long a failed attempt to connect speaks for those who waited for it.
 const SHARED: Duration = Duration::from_millis(100);
 
-/// How often a connection with a new password is tried while the one with the old one works.
+/// How often a connection with a new password is tried while the one with the old one works; and how
+/// often the connections to a cluster are made anew that does not answer.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// How often the driver of a cluster follows a redirection by itself.
@@ -68,6 +72,8 @@ struct State {
     /// What the connection was made with.
     credentials: Option<Arc<Credentials>>,
     failed: Option<(Instant, Failure)>,
+    /// When the connections to a cluster were last made, or made anew.
+    renewed: Option<Instant>,
 }
 
 /// A connection. Clones share it.
@@ -182,6 +188,7 @@ impl Door {
             Ok(wire) => {
                 state.count += 1;
                 state.failed = None;
+                state.renewed = Some(Instant::now());
                 state.wire = Some(wire);
                 state.credentials = Some(credentials);
                 Ok(())
@@ -193,12 +200,30 @@ impl Door {
         }
     }
 
-    /// Lets the connection with this number go, or whichever there is. A cluster's mends itself.
+    /// Lets the connection with this number go, or whichever there is; of a cluster's, see
+    /// [`Self::renew_cluster`].
     pub(super) async fn leave(&self, number: Option<u64>) {
         let mut state = self.state.lock().await;
-        let is_meant = number.is_none_or(|number| number == state.count);
-        if is_meant && !matches!(state.wire, Some(Wire::Cluster(_))) {
+        if number.is_some_and(|number| number != state.count) {
+            return;
+        }
+        if !matches!(state.wire, Some(Wire::Cluster(_))) {
             state.wire = None;
+        } else if number.is_some() && state.may_renew() {
+            drop(state);
+            self.renew_cluster().await;
+        }
+    }
+
+    /// Makes the connections to a cluster anew, beside those that are in use until then. Nobody else
+    /// waits for it.
+    async fn renew_cluster(&self) {
+        let credentials = self.address.credentials();
+        if let Ok(wire) = Box::pin(self.connect()).await {
+            let mut state = self.state.lock().await;
+            state.count += 1;
+            state.wire = Some(wire);
+            state.credentials = Some(credentials);
         }
     }
 
@@ -292,6 +317,17 @@ impl State {
         let (at, failure) = self.failed.as_ref()?;
         let is_recent = Instant::now().saturating_duration_since(*at) < time;
         is_recent.then(|| failure.clone())
+    }
+
+    /// Whether the connections to a cluster may be made anew; if so, not again for a while.
+    fn may_renew(&mut self) -> bool {
+        let now = Instant::now();
+        let is_early = |at: Instant| now.saturating_duration_since(at) < RENEW_EVERY;
+        if self.renewed.is_some_and(is_early) {
+            return false;
+        }
+        self.renewed = Some(now);
+        true
     }
 }
 

@@ -15,6 +15,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use verdict::{Kind, Verdict, Violation};
+
 use crate::chronicle::{Accepted, Events, Millis, Part, Request, Sending, Stored};
 
 /// What the fleet was told, in milliseconds.
@@ -35,16 +37,6 @@ const SLACK: Millis = 500;
 /// What faults are called that mean more than that they happened.
 pub(crate) const STOPPED: &str = "process stopped";
 pub(crate) const SLOW: &str = "providers slow";
-
-/// What the judge found.
-#[derive(Debug, Default)]
-pub(crate) struct Verdict {
-    pub(crate) violations: Vec<String>,
-    /// Spent tokens that were sent again, by what explains it.
-    pub(crate) again: BTreeMap<String, u64>,
-    /// Connections that were lost, by what explains it.
-    pub(crate) lost: BTreeMap<String, u64>,
-}
 
 /// The case of one chronicle.
 pub(crate) struct Judge<'e> {
@@ -74,15 +66,18 @@ impl<'e> Judge<'e> {
         self.verdict
     }
 
-    fn violate(&mut self, what: String) {
-        self.verdict.violations.push(what);
+    fn violate(&mut self, kind: Kind, what: String) {
+        self.verdict.violations.push(Violation { kind, what });
     }
 
     /// Every call that carried `accepted` after it was accepted has an explanation.
     fn spent_twice(&mut self, accepted: &Accepted) {
         let Some(first) = self.acceptor(accepted) else {
             // Sent before the chronicle began, or by a process whose way had no witness.
-            return self.violate(format!("nobody was seen to send {}", of(accepted)));
+            return self.violate(
+                Kind::SpentTwice,
+                format!("nobody was seen to send {}", of(accepted)),
+            );
         };
         let again: Vec<_> = self
             .events
@@ -94,13 +89,16 @@ impl<'e> Judge<'e> {
         for call in &again {
             match self.explained(accepted, first, call) {
                 Ok(why) => *self.verdict.again.entry(why).or_default() += 1,
-                Err(wrong) => self.violate(format!(
-                    "{:?} sends {} again, {wrong}; it was accepted from {:?} {} ms before",
-                    call.who,
-                    of(accepted),
-                    first.who,
-                    call.at - accepted.at,
-                )),
+                Err(wrong) => self.violate(
+                    Kind::SpentTwice,
+                    format!(
+                        "{:?} sends {} again, {wrong}; it was accepted from {:?} {} ms before",
+                        call.who,
+                        of(accepted),
+                        first.who,
+                        call.at - accepted.at,
+                    ),
+                ),
             }
         }
         let Some(last) = again.last() else { return };
@@ -111,7 +109,7 @@ impl<'e> Judge<'e> {
             .collect();
         let mishaps = self.mishaps(&places, accepted.at - self.rules.lease, last.at);
         if again.len() > 1 + mishaps {
-            self.violate(format!(
+            self.violate(Kind::SpentTwice, format!(
                 "{} was sent {} times after it was accepted, and {mishaps} faults explain no more \
                  than that many and one",
                 of(accepted),
@@ -284,10 +282,13 @@ impl<'e> Judge<'e> {
                     self.fault(&parts, since, second.at).is_some()
                 });
                 if second.at < over && !disturbed {
-                    self.violate(format!(
-                        "{:?} sends {} while {:?} is sending it",
-                        second.who, second.token, first.who
-                    ));
+                    self.violate(
+                        Kind::SpentTwice,
+                        format!(
+                            "{:?} sends {} while {:?} is sending it",
+                            second.who, second.token, first.who
+                        ),
+                    );
                 }
             }
         }
@@ -296,20 +297,26 @@ impl<'e> Judge<'e> {
     fn requests(&mut self) {
         for call in &self.events.api_calls {
             if call.bearer_of.as_deref() != Some(call.asked_as.as_str()) {
-                self.violate(format!("a call went out with another's token: {call:?}"));
+                self.violate(
+                    Kind::Wrong,
+                    format!("a call went out with another's token: {call:?}"),
+                );
             }
         }
         for request in &self.events.requests {
             let is_wrong = request.outcome == "200"
                 && request.served_as.as_deref() != Some(request.user.as_str());
             if is_wrong {
-                self.violate(format!("served as somebody else: {request:?}"));
+                self.violate(Kind::Wrong, format!("served as somebody else: {request:?}"));
             }
             if request.outcome == "unanswered" {
-                self.violate(format!("never answered: {request:?}"));
+                self.violate(Kind::Unanswered, format!("never answered: {request:?}"));
             }
             if request.outcome.starts_with("503") && self.had_a_valid_token(request) {
-                self.violate(format!("a valid token was withheld: {request:?}"));
+                self.violate(
+                    Kind::Withheld,
+                    format!("a valid token was withheld: {request:?}"),
+                );
             }
         }
     }
@@ -379,7 +386,9 @@ impl<'e> Judge<'e> {
         let parts = [Part::WayToStore(place), Part::Store];
         let hindered = self.fault(&parts, got, death.at).is_some();
         let ran = death.at - got - self.stopped(place, got, death.at);
-        if ran > 2_000 && !hindered {
+        // A store that does not answer is given up on; the spool is a file.
+        let enough = if hindered { FELT + 2_000 } else { 2_000 };
+        if ran > enough {
             return Err(format!(
                 "{mark:?}: {:?} had {ran} ms to store its new tokens",
                 call.who
@@ -393,5 +402,7 @@ impl<'e> Judge<'e> {
 fn of(accepted: &Accepted) -> String {
     format!("{} of {}", accepted.token, accepted.user)
 }
+
+mod verdict;
 
 mod tests;

@@ -76,12 +76,12 @@ fn good() -> Events {
 fn complaint(events: &Events) -> String {
     let verdict = Judge::new(events, RULES).all();
     assert_eq!(verdict.violations.len(), 1, "{verdict:?}");
-    verdict.violations.into_iter().next().unwrap()
+    verdict.violations.into_iter().next().unwrap().what
 }
 
 fn explanation(events: &Events) -> Vec<String> {
     let verdict = Judge::new(events, RULES).all();
-    assert_eq!(verdict.violations, Vec::<String>::new());
+    assert_eq!(verdict.violations, Vec::new());
     verdict.again.into_keys().collect()
 }
 
@@ -325,6 +325,16 @@ fn a_process_loses_what_it_had_no_time_to_write_and_nothing_else() {
             .unwrap_err()
             .contains("ms to store")
     );
+    // While the store does not answer there is the spool, sooner or later.
+    events.faults = vec![fault(Part::Store, "store frozen", T, T + 9_000)];
+    assert!(
+        lost(&events, "lost-rotation")
+            .unwrap_err()
+            .contains("ms to store")
+    );
+    events.deaths = vec![death(T + 5_000, &[])];
+    assert!(lost(&events, "lost-rotation").is_ok());
+    events.faults.clear();
     events.deaths = vec![death(T + 40, &[])];
     assert!(
         lost(&events, "lost-rotation")

@@ -1,19 +1,23 @@
 //! Outages: the store is down, or the provider's token endpoint is. What works goes on working,
 //! nobody storms, and everything is back by itself within seconds.
 //!
-//! Ten minutes with `DAYPASS_LONG_TESTS=1`, half a minute without. Every setting but the log's is the
-//! default.
+//! Ten minutes with `DAYPASS_LONG_TESTS=1`, and then written down; seconds without.
+//! Every setting but the log's is the default.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use crate::ground::{Answer, Ground, line, until};
+use crate::{
+    ground::{Answer, Ground, line, until},
+    report::is_long,
+};
 
 mod store;
 mod tokens;
+mod words;
 
 const PLACES: usize = 5;
 
@@ -26,62 +30,41 @@ const BACK: Duration = Duration::from_secs(30);
 const LATE: Duration = Duration::from_secs(1);
 
 /// What happened in one part of an outage.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Part {
-    name: String,
+    name: &'static str,
     outcomes: BTreeMap<String, u64>,
+    /// The longest that anybody waited for one.
+    longest: Duration,
     provider_calls: u64,
     store_errors: u64,
     log_lines: u64,
 }
 
 /// How long an outage lasts, and what it is told of by.
+#[derive(Clone)]
 struct Outage {
     long: Duration,
     parts: Vec<Part>,
+    /// How long after its end every sidecar was ready, everybody served everywhere, and nothing left in
+    /// a spool.
+    back: [Duration; 3],
 }
 
 // === impl Outage ===
 
 impl Outage {
     fn new() -> Self {
-        let is_long = std::env::var("DAYPASS_LONG_TESTS").is_ok();
         Self {
-            long: Duration::from_secs(if is_long { 600 } else { 24 }),
+            long: Duration::from_secs(if is_long() { 600 } else { 12 }),
             parts: Vec::new(),
+            back: [Duration::ZERO; 3],
         }
     }
 
     /// A minute of ten; of a short one, a tenth.
     fn part(&self) -> Duration {
         self.long / 10
-    }
-
-    fn table(&self, title: &str) -> String {
-        let mut text = format!(
-            "\n{title}\n\n| part of {} s | answers to the app | calls to the token endpoint | failed store operations | log lines |\n|---|---|---|---|---|\n",
-            self.part().as_secs_f32()
-        );
-        for part in &self.parts {
-            let outcomes = part
-                .outcomes
-                .iter()
-                .map(|(outcome, n)| format!("{n} × {outcome}"));
-            let outcomes = outcomes.collect::<Vec<_>>().join(", ");
-            let Part {
-                name,
-                provider_calls,
-                store_errors,
-                log_lines,
-                ..
-            } = part;
-            writeln!(
-                text,
-                "| {name} | {outcomes} | {provider_calls} | {store_errors} | {log_lines} |"
-            )
-            .unwrap();
-        }
-        text
     }
 }
 
@@ -226,9 +209,10 @@ impl Outage {
                     let at = since();
                     let place = asker.place.unwrap_or(round % PLACES);
                     let answer = ground.get(place, asker.user, "/calendly/users/me").await;
+                    let took = since().saturating_sub(at);
                     let fits = (asker.may_be)(at, &answer);
                     assert!(fits, "{} at {place} after {at:.1?}: {answer:?}", asker.user);
-                    outcomes.lock().push(outcome(&answer));
+                    outcomes.lock().push((outcome(&answer), took));
                     sleep_until(begun + at + Duration::from_secs(1)).await;
                 }
             }
@@ -240,14 +224,15 @@ impl Outage {
                 sleep_until(begun + self.part() * nth).await;
                 let now = figures(ground).await;
                 let mut part = Part {
-                    name: format!("{nth}: {name}"),
+                    name,
                     provider_calls: now.provider_calls - before.provider_calls,
                     store_errors: now.store_errors - before.store_errors,
                     log_lines: now.log_lines - before.log_lines,
                     ..Part::default()
                 };
-                for outcome in outcomes.lock().drain(..) {
+                for (outcome, took) in outcomes.lock().drain(..) {
                     *part.outcomes.entry(outcome).or_default() += 1;
+                    part.longest = part.longest.max(took);
                 }
                 before = now;
                 self.parts.push(part);

@@ -1,0 +1,377 @@
+//! Teeth: protections taken out of the code, one at a time, and who notices.
+//!
+//! `DAYPASS_LONG_TESTS=1 cargo test --locked --test fleet teeth` builds the binary once for each, puts it
+//! to the test that is to notice, and writes `docs/reports/teeth.md`. Without, only that the code which
+//! is taken out is still there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use crate::{
+    place::BINARY,
+    report::{Report, is_long, table},
+};
+
+/// A protection that is taken out.
+struct Mutation {
+    /// What the code does without it.
+    name: &'static str,
+    /// Its file, what is replaced there, and by what.
+    edits: &'static [(&'static str, &'static str, &'static str)],
+    /// Who has to notice.
+    noticed_by: &'static str,
+}
+
+const ON_POSTGRES: &str = "a_fleet_on_postgresql_spends_nothing_twice_and_loses_nothing";
+
+const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "everybody is given the lease",
+        edits: &[(
+            "src/store/postgres/leases.rs",
+            "AND (lease_owner IS NULL OR",
+            "AND (TRUE OR lease_owner IS NULL OR",
+        )],
+        noticed_by: ON_POSTGRES,
+    },
+    Mutation {
+        name: "a lease is not prolonged while the provider thinks",
+        edits: &[(
+            "src/token/renewal.rs",
+            "let _kept = self.prolong().await;",
+            "",
+        )],
+        noticed_by: "a_provider_that_takes_three_leases_is_called_once",
+    },
+    Mutation {
+        name: "attempts without a known end are forgotten",
+        edits: &[(
+            "src/store/postgres/grants.rs",
+            "intent_attempts = coalesce(intent_attempts, 0) + 1",
+            "intent_attempts = 1",
+        )],
+        noticed_by: ON_POSTGRES,
+    },
+    Mutation {
+        name: "commits are not fenced",
+        edits: &[(
+            "src/store/postgres/grants.rs",
+            "    now!(\"$14\"),\n    fenced!()\n",
+            "    now!(\"$14\"),\n    \" WHERE provider = $1 AND user_id = $2 AND $3::bytea IS NOT NULL \
+             AND $4::int8 IS NOT NULL\"\n",
+        )],
+        noticed_by: ON_POSTGRES,
+    },
+    Mutation {
+        name: "tokens that the store refuses are dropped",
+        edits: &[(
+            "src/token/engine.rs",
+            "let put = self.spool.put(spooled).await;",
+            "let put = Ok(drop(spooled));",
+        )],
+        noticed_by: ON_POSTGRES,
+    },
+    Mutation {
+        name: "the spool is kept in memory only",
+        edits: &[(
+            "src/token/spool.rs",
+            "self.disk.write(&name, &bytes).await",
+            "drop((name, bytes)); Ok(())",
+        )],
+        noticed_by: "while_the_store_is_down_cached_tokens_are_used_and_all_is_well_after",
+    },
+    Mutation {
+        name: "the spool is not read at start",
+        edits: &[(
+            "src/token/spool.rs",
+            "waiting.insert(spooled.key.clone(), Arc::new(spooled));\n                }",
+            "drop(waiting.get(&spooled.key).cloned());\n                }",
+        )],
+        noticed_by: ON_POSTGRES,
+    },
+    Mutation {
+        name: "memory ignores the last letter of a user",
+        edits: &[(
+            "src/token/cache.rs",
+            "            provider: provider.as_str(),\n            user,\n",
+            "            provider: provider.as_str(),\n            user: user.get(..user.len() - 1).unwrap_or(user),\n",
+        )],
+        noticed_by: ON_POSTGRES,
+    },
+    Mutation {
+        name: "a failed renewal fails requests that have a valid token",
+        edits: &[
+            (
+                "src/token/held.rs",
+                "Need::Usable => self.is_within(self.short_after, now)",
+                "Need::Usable => !self.is_due(now)",
+            ),
+            (
+                "src/token/engine.rs",
+                ".filter(|held| held.is_alive(Instant::now()))\n            .ok_or(error)",
+                ".filter(|_| false)\n            .ok_or(error)",
+            ),
+        ],
+        noticed_by: ON_POSTGRES,
+    },
+    Mutation {
+        name: "nobody waits after a failure, nor for a turn",
+        edits: &[
+            (
+                "src/token/policy.rs",
+                "until: now.saturating_add(wait),",
+                "until: now.saturating_add(wait.saturating_sub(wait)),",
+            ),
+            (
+                "src/token/trouble.rs",
+                "left => Err(left),",
+                "_left => Ok(()),",
+            ),
+        ],
+        noticed_by: "while_the_token_endpoint_is_down_nobody_storms",
+    },
+];
+
+/// Whose notice it was, and how long that took.
+#[derive(Clone)]
+struct Noticed {
+    name: &'static str,
+    by: &'static str,
+    after: Duration,
+    words: String,
+}
+
+static REPORT: Report<Vec<Noticed>> = Report::new("teeth.md", &["all"], words);
+
+const OPENING: &str = "# Teeth
+
+Would the harness of real processes notice? Protections taken out of the code one at a time, the binary built anew, and
+put to the test that is to notice. Written by the test that did it, which fails if one goes unnoticed:
+
+    DAYPASS_LONG_TESTS=1 cargo test --locked --test fleet teeth
+
+The edits are in `tests/fleet/teeth.rs`. The time is that of the test, from the start of its servers to the verdict, which
+it comes to after each round of trouble and peace; all of them ran at once.
+
+";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where mutated sources are, and where they are built.
+fn workshop() -> PathBuf {
+    root().join("target/teeth")
+}
+
+fn words(told: &[(&'static str, Vec<Noticed>)]) -> String {
+    let mut rows = vec![
+        ["without it", "noticed by", "after", "first complaint"]
+            .map(ToOwned::to_owned)
+            .to_vec(),
+    ];
+    for noticed in told.iter().flat_map(|(_, all)| all) {
+        rows.push(vec![
+            noticed.name.to_owned(),
+            format!("`{}`", noticed.by),
+            format!("{} s", noticed.after.as_secs()),
+            noticed.words.clone(),
+        ]);
+    }
+    OPENING.to_owned() + &table(&rows)
+}
+
+impl Mutation {
+    /// The mutated text of each of its files.
+    fn edited(&self) -> Vec<(&'static str, String)> {
+        let edits = self.edits.iter();
+        edits
+            .map(|(file, from, to)| {
+                let text = fs::read_to_string(root().join(file)).unwrap();
+                let found = text.matches(from).count();
+                assert_eq!(found, 1, "{}: {file} has {from:?} once", self.name);
+                (*file, text.replace(from, to))
+            })
+            .collect()
+    }
+
+    /// Where the binary without the protection is, for the sources as they are.
+    fn binary(&self) -> PathBuf {
+        let mut digest = Sha256::new();
+        for (_, text) in self.edited() {
+            digest.update(text);
+        }
+        let mut folders = vec![root().join("src")];
+        while let Some(folder) = folders.pop() {
+            let mut inside: Vec<_> = fs::read_dir(folder)
+                .unwrap()
+                .flatten()
+                .map(|one| one.path())
+                .collect();
+            inside.sort();
+            for path in inside {
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    digest.update(fs::read(path).unwrap());
+                }
+            }
+        }
+        workshop().join(hex::encode(digest.finalize()))
+    }
+
+    /// Builds the binary without the protection, unless that was done.
+    fn build(&self) {
+        if self.binary().exists() {
+            return;
+        }
+        let source = workshop().join("source");
+        for (file, text) in self.edited() {
+            fs::write(source.join(file), text).unwrap();
+        }
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--quiet", "--bin", "daypass"])
+            .current_dir(&source)
+            .env("CARGO_TARGET_DIR", workshop().join("built"))
+            .output()
+            .unwrap();
+        for (file, _, _) in self.edits {
+            fs::copy(root().join(file), source.join(file)).unwrap();
+        }
+        let said = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success(), "{}: {said}", self.name);
+        fs::copy(workshop().join("built/debug/daypass"), self.binary()).unwrap();
+    }
+
+    /// Puts a binary to the test. What it complained of, and after how long, if it did.
+    fn test(&self, binary: &Path) -> Option<Noticed> {
+        let begun = Instant::now();
+        let tested = Command::new(std::env::current_exe().unwrap())
+            .args([self.noticed_by, "--nocapture"])
+            .env(BINARY, binary)
+            .env("DAYPASS_FLEET_SECONDS", "120")
+            .env_remove("DAYPASS_LONG_TESTS")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let after = Instant::now().saturating_duration_since(begun);
+        let said = String::from_utf8_lossy(&tested.stderr);
+        let ran = String::from_utf8_lossy(&tested.stdout).contains("running 1 test");
+        assert!(ran, "{}: no test is called so", self.noticed_by);
+        (!tested.status.success()).then(|| Noticed {
+            name: self.name,
+            by: self.noticed_by,
+            after,
+            words: complaint(&said),
+        })
+    }
+}
+
+/// What a test complained of first.
+fn complaint(said: &str) -> String {
+    let violation = said
+        .lines()
+        .find_map(|line| line.strip_prefix("VIOLATION: "));
+    let mut lines = said.lines();
+    let panicked = lines
+        .find(|line| line.contains(" panicked at "))
+        .and_then(|_| lines.next());
+    let words = violation.or(panicked).unwrap_or_default();
+    let mut words: String = words.chars().take(160).collect();
+    words = words.replace('|', "/").replace('`', "'");
+    words
+}
+
+/// Builds what was not built yet, from a copy of the sources as they are.
+fn build_all() {
+    let source = workshop().join("source");
+    let _none = fs::remove_dir_all(&source);
+    fs::create_dir_all(&source).unwrap();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([
+            "Cargo.toml",
+            "Cargo.lock",
+            "src",
+            "benches",
+            "tests",
+            "config",
+            "docs",
+        ])
+        .arg(&source)
+        .current_dir(root())
+        .status();
+    assert!(copied.unwrap().success());
+    for mutation in MUTATIONS {
+        mutation.build();
+    }
+}
+
+#[test]
+fn what_is_taken_out_is_there_and_builds_without() {
+    if is_long() {
+        return build_all();
+    }
+    for mutation in MUTATIONS {
+        mutation.edited();
+    }
+}
+
+#[test]
+fn every_protection_that_is_taken_out_is_noticed() {
+    if !is_long() {
+        let tests = [
+            "soak/mod.rs",
+            "pausing.rs",
+            "outages/store.rs",
+            "outages/tokens.rs",
+        ];
+        let tests =
+            tests.map(|file| fs::read_to_string(root().join("tests/fleet").join(file)).unwrap());
+        for Mutation {
+            name, noticed_by, ..
+        } in MUTATIONS
+        {
+            let test = format!("fn {noticed_by}(");
+            assert!(
+                tests.iter().any(|text| text.contains(&test)),
+                "{name}: no {test}"
+            );
+        }
+        return;
+    }
+    build_all();
+    // Most of it is waiting.
+    let tested = std::thread::scope(|scope| {
+        let started = MUTATIONS.iter().map(|mutation| {
+            let binary = mutation.binary();
+            (mutation.name, scope.spawn(move || mutation.test(&binary)))
+        });
+        let started: Vec<_> = started.collect();
+        let ended = started.into_iter();
+        ended
+            .map(|(name, test)| (name, test.join().unwrap()))
+            .collect::<Vec<_>>()
+    });
+    let unnoticed: Vec<_> = tested
+        .iter()
+        .filter(|(_, noticed)| noticed.is_none())
+        .map(|(name, _)| *name)
+        .collect();
+    let noticed: Vec<_> = tested
+        .into_iter()
+        .filter_map(|(_, noticed)| noticed)
+        .collect();
+    for noticed in &noticed {
+        eprintln!("{}: {:?}, {}", noticed.name, noticed.after, noticed.words);
+    }
+    assert_eq!(unnoticed, Vec::<&str>::new());
+    REPORT.tell("all", noticed);
+}
