@@ -1,15 +1,24 @@
 //! `daypass run`: the sidecar, until it is told to stop.
 
+use std::path::Path;
+
 use super::{Context, Outcome, block_on, ended};
 use crate::{
     app::{Sidecar, Signals},
+    base::steps,
     telemetry::log,
 };
+
+/// Names the file of [`steps::hold_as_told_in`]; for the tests of this crate, and nobody else.
+const HOLD_VARIABLE: &str = "TEST_HOLD_FILE";
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub(super) fn run(context: &Context<'_>) -> Outcome {
     let loaded = context.loaded()?;
     log::init(&loaded.settings.telemetry)?;
+    if let Some(file) = context.environment.get(HOLD_VARIABLE) {
+        steps::hold_as_told_in(Path::new(file));
+    }
     if let Some(file) = &loaded.file {
         tracing::info!(file = %file.display(), "configuration");
     } else {

@@ -38,6 +38,7 @@ use crate::{
         lifecycle::Lifecycle,
         random::SharedRandom,
         secret::Secret,
+        steps::{self, Step},
     },
     provider::{Event, Received, SharedProvider},
     store::{self, Accepted, Connection, Everything, NewEvent, seal::KeyRing},
@@ -222,17 +223,23 @@ impl Inner {
             },
             None => None,
         };
+        steps::reached(Step::Found).await;
         let body = self.read(body).await?;
+        steps::reached(Step::Read).await;
         let event = self.proven(provider, target.as_ref(), &headers, &body)?;
+        steps::reached(Step::Proven).await;
         let found = self
             .routing
             .find(provider.name(), &event, target.as_ref())
             .await?;
+        steps::reached(Step::Routed).await;
         let envelope = Envelope {
             headers: kept(&headers),
             body,
         };
-        self.keep(provider, target, &event, found, &envelope).await
+        let verdict = self.keep(provider, target, &event, found, &envelope).await;
+        steps::reached(Step::Judged).await;
+        verdict
     }
 
     async fn read(&self, body: Body) -> Result<Zeroizing<Vec<u8>>, Refusal> {
@@ -292,6 +299,7 @@ impl Inner {
             at: self.clock.now(),
         });
         let accepted = accepted.await?;
+        steps::reached(Step::Stored).await;
         let is_news = match accepted {
             Accepted::New { .. } => true,
             Accepted::Known { added, .. } => added > 0,
