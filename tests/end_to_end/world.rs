@@ -146,9 +146,22 @@ client_secret = "{}"
         arguments
     }
 
+    /// What is given as `--set`, in two halves.
+    pub(crate) fn overrides(&self) -> Vec<(String, String)> {
+        let halves = self.settings.iter().map(|one| one.split_once('=').unwrap());
+        halves
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
     /// Starts a sidecar.
     pub(crate) async fn sidecar(&self) -> Sidecar {
-        let sidecar = Sidecar::start(&self.arguments(), self.http.clone()).await;
+        self.sidecar_told(&[]).await
+    }
+
+    /// Starts a sidecar with environment variables.
+    pub(crate) async fn sidecar_told(&self, told: &[(&str, &str)]) -> Sidecar {
+        let sidecar = Sidecar::start(&self.arguments(), told, self.http.clone()).await;
         self.logs.lock().push(sidecar.log.clone());
         sidecar
     }
