@@ -6,7 +6,7 @@
 
 use std::ops::RangeInclusive;
 
-use daypass::base::steps::Step;
+use daypass::{base::steps::Step, sandbox::NewUser};
 use tokio::task::LocalSet;
 
 use crate::{
@@ -155,4 +155,31 @@ async fn killed_between_any_two_steps_no_event_is_lost_on_postgres() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_between_any_two_steps_no_event_is_lost_on_redis() {
     killed_everywhere(On::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_user_connects_while_it_is_taken_in_reaches_them() {
+    let stage = Stage::open(
+        On::Sqlite,
+        &["providers.calendly.webhook_scope=organization"],
+    )
+    .await;
+    let (first, second) = (stage.holdable("first").await, stage.world.sidecar().await);
+    stage.front.lead_to(&[&first.sidecar.ingress]);
+    stage.connect(&first.sidecar, CALENDLY, "A", "anna").await;
+    let colleague = NewUser {
+        colleague_of: Some("anna".to_owned()),
+        free_plan: true,
+        ..NewUser::named("ben")
+    };
+    let calendly = stage.world.sandbox.calendly();
+    calendly.create_user(&colleague).unwrap();
+    stage.until_subscribed(&[&first.sidecar, &second], 1).await;
+    first.hold_at(Step::Routed);
+    stage.book(CALENDLY, "ben", &["B"]);
+    first.until_held_at(Step::Routed, 1).await;
+    stage.front.lead_to(&[&second.ingress]);
+    stage.connect(&second, CALENDLY, "B", "ben").await;
+    first.let_go();
+    stage.judge().await;
 }
