@@ -16,7 +16,7 @@ use crate::{
     meeting::{Archive, Enricher, Sync, sync},
     telemetry::metrics::Metrics,
     token::TokenSource,
-    webhook::{Intake, Subscriptions, Teller, delivery, intake, subscription, upkeep},
+    webhook::{Intake, Replays, Subscriptions, Teller, delivery, intake, subscription, upkeep},
 };
 
 /// The rooms of the other direction.
@@ -33,6 +33,8 @@ pub struct Inward {
     pub sync: Sync,
     /// Shows meetings.
     pub archive: Archive,
+    /// Delivers again what was delivered or given up.
+    pub replays: Replays,
 }
 
 /// What all of these rooms share.
@@ -116,6 +118,10 @@ impl<'a> Shared<'a> {
             subscriptions,
             sync,
             archive,
+            replays: Replays::new(
+                Arc::clone(&core.everything) as _,
+                Arc::clone(&self.accepted),
+            ),
         }
     }
 

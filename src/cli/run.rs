@@ -1,8 +1,10 @@
 //! `daypass run`: the sidecar, until it is told to stop.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
-use super::{Context, Outcome, block_on, ended};
+use clap::Args;
+
+use super::{Context, Outcome, block_on, duration, ended};
 use crate::{
     app::{Sidecar, Signals},
     base::steps,
@@ -12,8 +14,18 @@ use crate::{
 /// Names the file of [`steps::hold_as_told_in`]; for the tests of this crate, and nobody else.
 const HOLD_VARIABLE: &str = "TEST_HOLD_FILE";
 
+/// How to end.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Serve on for this long after the first signal, not ready, and drain then: where services are told
+    /// later than a pod that it ends, or apps end beside their sidecar
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
+    linger: Duration,
+}
+
 /// Runs until SIGTERM or SIGINT, then drains.
-pub(super) fn run(context: &Context<'_>) -> Outcome {
+pub(super) fn run(options: &Options, context: &Context<'_>) -> Outcome {
+    let linger = options.linger;
     let loaded = context.loaded()?;
     log::init(&loaded.settings.telemetry)?;
     if let Some(file) = context.environment.get(HOLD_VARIABLE) {
@@ -36,6 +48,6 @@ pub(super) fn run(context: &Context<'_>) -> Outcome {
         let tokens = sidecar.core().tokens.clone();
         let changed = move || tokens.credentials_changed();
         loaded.secrets.watch(sidecar.lifecycle(), changed);
-        ended(sidecar.run_until_signal(&mut signals).await)
+        ended(sidecar.run_until_signal(&mut signals, linger).await)
     })?
 }

@@ -8,6 +8,7 @@
 //! | [`subscription`] | that each connection has a subscription of its own, and that it lives |
 //! | [`delivery`] | when and where an event is handed to the app, and what counts as handed over |
 //! | [`own_events`] | what Daypass itself tells the app |
+//! | [`replays`] | what is delivered again because somebody asks for it |
 //! | [`upkeep`] | what is forgotten, and when |
 //!
 //! 1. An event is acknowledged when it is durable, never before; what follows cannot delay that.
@@ -29,6 +30,7 @@ pub mod delivery;
 mod envelope;
 pub mod intake;
 pub mod own_events;
+pub mod replays;
 mod route;
 mod routing;
 mod standard;
@@ -38,6 +40,7 @@ pub mod upkeep;
 pub use delivery::{Delivered, Destination, InvalidDestination};
 pub use intake::{Intake, Verdict};
 pub use own_events::{OwnEvent, Teller};
+pub use replays::{Replayed, Replays};
 pub use subscription::Subscriptions;
 
 /// `[app]` and `[webhooks]`.

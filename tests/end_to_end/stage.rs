@@ -4,15 +4,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use daypass::{
-    app::{Core, Inward, Role},
-    base::{
-        ids::{ConnectionKey, ProviderName, UserId},
-        lifecycle::Lifecycle,
-        steps::{HELD, Step},
-    },
-    config,
-    connect::Managed,
-    provider::NewManagedUser,
+    base::steps::{HELD, Step},
     sandbox::{Booked, BookingOrder},
 };
 use http::{Method, StatusCode, header};
@@ -54,10 +46,15 @@ pub(crate) struct Holdable {
 
 impl Stage {
     pub(crate) async fn open(on: On, settings: &[&str]) -> Self {
+        Self::open_below("", on, settings).await
+    }
+
+    /// With `path` at the end of the public address, which nobody takes away.
+    pub(crate) async fn open_below(path: &str, on: On, settings: &[&str]) -> Self {
         let (app, front) = (App::start().await, Front::open().await);
         let mut world = World::open()
             .await
-            .with(&format!("ingress.public_url={}", front.url))
+            .with(&format!("ingress.public_url={}{path}", front.url))
             .with(&format!("ingress.allowed_return_origins={}", app.url))
             .with(&format!("app.webhook_url={}{HANDLERS}", app.url))
             .with(&format!("app.signing_secret={SECRET}"));
@@ -134,32 +131,16 @@ impl Stage {
     }
 
     /// Makes a managed user of Cal.com for `user` of the app, called `name` there.
-    ///
-    /// In this process, by what the admin route stands on: a sidecar has no route for it yet. When
-    /// there is `POST /v1/managed-users`, it is called here, and nothing else changes.
-    pub(crate) async fn create_managed(&self, user: &str, name: &str) {
-        let request = config::Request {
-            file: Some(self.world.config()),
-            overrides: self.world.overrides(),
-        };
-        let loaded = config::load(&request, &config::Environment::default());
-        let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
-        let lifecycle = Lifecycle::new();
-        let core = Core::open(&loaded.settings, Role::Command, lifecycle.clone()).await;
-        let core = core.unwrap();
-        let key = ConnectionKey {
-            provider: ProviderName::parse(CALCOM).unwrap(),
-            user: UserId::parse(user).unwrap(),
-        };
-        let order = NewManagedUser {
-            email: format!("{name}@example.com"),
-            name: name.to_owned(),
-            ..NewManagedUser::default()
-        };
-        let inward = Inward::for_command(&core, &loaded.settings);
-        let made = inward.connect.create_managed(&key, &order).await.unwrap();
-        assert!(matches!(made, Managed::Created(_)), "{made:?}");
-        lifecycle.drain(Duration::from_secs(5)).await;
+    pub(crate) async fn create_managed(&self, sidecar: &Sidecar, user: &str, name: &str) {
+        let order = json!({
+            "provider": CALCOM,
+            "user": user,
+            "email": format!("{name}@example.com"),
+            "name": name,
+        });
+        let url = format!("{}/v1/managed-users", sidecar.admin);
+        let made = Answer::read(self.world.http.post(url).json(&order)).await;
+        assert_eq!(made.must_be(201).json()["outcome"], "created", "{made:?}");
     }
 
     /// Waits until `count` webhook subscriptions were made, by whichever of `sidecars`.

@@ -152,7 +152,7 @@ async fn calcom(on: On) {
     let query = asked.query().unwrap();
     // The client has a secret: never both.
     assert!(!query.contains("code_challenge"), "{asked}");
-    stage.create_managed("M", "mona").await;
+    stage.create_managed(both[1], "M", "mona").await;
     let id = |connection: serde_json::Value| connection["external_id"].clone();
     let (olga, mona) = (
         id(both[1].connection("O", CALCOM).await.json()),
@@ -257,4 +257,15 @@ on_every_store! {
     calendly as each_booking_arrives_at_its_own_user_through_disconnect_reconnect_and_kill,
     organization as an_organizations_subscription_brings_each_host_their_own,
     calcom as managed_and_oauth_users_get_their_own_through_disconnect_force_and_kill,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_a_path_of_the_public_address_users_connect_and_webhooks_arrive() {
+    let stage = Stage::open_below("/daypass", On::Sqlite, &[]).await;
+    let first = stage.holdable("first").await;
+    stage.front.lead_to(&[&first.sidecar.ingress]);
+    stage.connect(&first.sidecar, CALENDLY, "A", "anna").await;
+    stage.until_subscribed(&[&first.sidecar], 1).await;
+    stage.book_and_wait(CALENDLY, "anna", &["A"]).await;
+    stage.judge().await;
 }

@@ -146,14 +146,6 @@ client_secret = "{}"
         arguments
     }
 
-    /// What is given as `--set`, in two halves.
-    pub(crate) fn overrides(&self) -> Vec<(String, String)> {
-        let halves = self.settings.iter().map(|one| one.split_once('=').unwrap());
-        halves
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect()
-    }
-
     /// Starts a sidecar.
     pub(crate) async fn sidecar(&self) -> Sidecar {
         self.sidecar_told(&[]).await
@@ -161,7 +153,18 @@ client_secret = "{}"
 
     /// Starts a sidecar with environment variables.
     pub(crate) async fn sidecar_told(&self, told: &[(&str, &str)]) -> Sidecar {
-        let sidecar = Sidecar::start(&self.arguments(), told, self.http.clone()).await;
+        self.start(&self.arguments(), told).await
+    }
+
+    /// Starts a sidecar with further options of `daypass run`.
+    pub(crate) async fn sidecar_that(&self, options: &[&str]) -> Sidecar {
+        let mut arguments = self.arguments();
+        arguments.extend(options.iter().map(ToString::to_string));
+        self.start(&arguments, &[]).await
+    }
+
+    async fn start(&self, arguments: &[String], told: &[(&str, &str)]) -> Sidecar {
+        let sidecar = Sidecar::start(arguments, told, self.http.clone()).await;
         self.logs.lock().push(sidecar.log.clone());
         sidecar
     }

@@ -201,10 +201,12 @@ impl Inner {
                     provider = %key.provider, user = %key.user,
                     "webhooks are subscribed to",
                 ),
-                Standing::Unavailable { reason } | Standing::Failed { reason } => tracing::warn!(
-                    provider = %key.provider, user = %key.user, reason,
-                    "there is no webhook subscription",
-                ),
+                Standing::Unavailable { reason, .. } | Standing::Failed { reason } => {
+                    tracing::warn!(
+                        provider = %key.provider, user = %key.user, reason,
+                        "there is no webhook subscription",
+                    );
+                }
                 Standing::Pending | Standing::Retrying => {}
             }
         }
