@@ -9,6 +9,7 @@
 //! * [`backoff`]: how long to wait after the n-th failure.
 //! * [`patience`]: how long to wait for an answer.
 //! * [`ids`]: the names of things: users, providers, connections, generations.
+//! * [`steps`]: where a test may hold a process, to kill it there.
 
 pub mod backoff;
 pub mod clock;
@@ -18,3 +19,4 @@ pub mod patience;
 pub mod random;
 pub mod secret;
 mod signal;
+pub mod steps;

@@ -1,14 +1,18 @@
 //! `daypass run`: the sidecar, until it is told to stop.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use clap::Args;
 
 use super::{Context, Outcome, block_on, duration, ended};
 use crate::{
     app::{Sidecar, Signals},
+    base::steps,
     telemetry::log,
 };
+
+/// Names the file of [`steps::hold_as_told_in`]; for the tests of this crate, and nobody else.
+const HOLD_VARIABLE: &str = "TEST_HOLD_FILE";
 
 /// How to end.
 #[derive(Debug, Args)]
@@ -24,6 +28,9 @@ pub(super) fn run(options: &Options, context: &Context<'_>) -> Outcome {
     let linger = options.linger;
     let loaded = context.loaded()?;
     log::init(&loaded.settings.telemetry)?;
+    if let Some(file) = context.environment.get(HOLD_VARIABLE) {
+        steps::hold_as_told_in(Path::new(file));
+    }
     if let Some(file) = &loaded.file {
         tracing::info!(file = %file.display(), "configuration");
     } else {

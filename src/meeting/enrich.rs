@@ -11,7 +11,11 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{Archive, Sync, Told};
 use crate::{
-    base::{ids::ConnectionKey, lifecycle::Lifecycle},
+    base::{
+        ids::ConnectionKey,
+        lifecycle::Lifecycle,
+        steps::{self, Step},
+    },
     provider::{self, Event, SharedProvider},
     token::{TokenSource, with_token},
 };
@@ -102,10 +106,14 @@ impl Enricher {
         let Ok(_turn) = self.at_once.acquire().await else {
             return false;
         };
-        match timeout(PATIENCE, self.fetch(key, &id)).await {
-            Ok(Some(meeting)) => self.keep(key, meeting, Told::Whole).await,
-            Ok(None) | Err(_) => false,
-        }
+        steps::reached(Step::Enriching).await;
+        let Ok(Some(meeting)) = timeout(PATIENCE, self.fetch(key, &id)).await else {
+            return false;
+        };
+        steps::reached(Step::Fetched).await;
+        let kept = self.keep(key, meeting, Told::Whole).await;
+        steps::reached(Step::Enriched).await;
+        kept
     }
 
     async fn fetch(&self, key: &ConnectionKey, id: &str) -> Option<provider::Meeting> {

@@ -231,11 +231,14 @@ fn open<E: Emulator>(
     });
 }
 
-/// Redirects are failures; 10 s to connect and 15 s to answer (Calendly, webhook timeouts page).
+/// Redirects are failures; 10 s to connect and 15 s to answer (Calendly, webhook timeouts page). No
+/// connection is used twice: deliveries come from many machines, and what Cal.com sends once must not
+/// get lost on a connection to a process that has ended.
 fn delivery_client(tls: Option<rustls::ClientConfig>) -> io::Result<reqwest::Client> {
     crate::http::tls::install_crypto();
     let builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(0)
         .no_proxy()
         .connect_timeout(Duration::from_secs(10))
         .read_timeout(Duration::from_secs(15));

@@ -6,6 +6,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::format_push_string,
@@ -20,7 +21,18 @@
 #[path = "../webhooks/app.rs"]
 #[expect(dead_code, reason = "other tests ask more of the app")]
 mod app;
+#[path = "../store_contract/postgres_server.rs"]
+#[expect(dead_code, reason = "other tests do more to their servers")]
+mod postgres_server;
+#[path = "../servers/redis.rs"]
+#[expect(dead_code, reason = "other tests do more to their servers")]
+mod redis_server;
+
+mod arrivals;
+mod front;
 mod sidecar;
+mod stage;
+mod stores;
 mod world;
 
 mod bodies;
@@ -32,5 +44,6 @@ mod provider_trouble;
 mod recovery;
 mod sharing;
 mod siblings;
+mod steps;
 mod story;
 mod tls;

@@ -24,6 +24,8 @@ pub(crate) struct Sidecar {
     pub(crate) log: Written,
     /// `http://…` of the app's listener, or the path of its socket.
     pub(crate) outbound: String,
+    /// `http://…` of the listener for providers and browsers.
+    pub(crate) ingress: String,
     /// `http://…` of the admin listener.
     pub(crate) admin: String,
     http: reqwest::Client,
@@ -46,8 +48,17 @@ pub(crate) struct Ended {
 }
 
 /// Waits until `look` finds something.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look).await
+}
+
+/// Waits until `look` finds something, for what takes its time by design.
+pub(crate) async fn until_within<T>(
+    limit: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(found) = look().await {
             return found;
@@ -120,11 +131,16 @@ impl Written {
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// Starts `daypass run` and waits until it is ready.
-    pub(crate) async fn start(arguments: &[String], http: reqwest::Client) -> Self {
+    /// Starts `daypass run` and waits until it is ready. `told` are environment variables.
+    pub(crate) async fn start(
+        arguments: &[String],
+        told: &[(&str, &str)],
+        http: reqwest::Client,
+    ) -> Self {
         let mut child = binary()
             .arg("run")
             .args(arguments)
+            .envs(told.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -148,6 +164,7 @@ impl Sidecar {
         };
         Self {
             outbound: address("outbound"),
+            ingress: address("ingress"),
             admin: address("admin"),
             child,
             log,

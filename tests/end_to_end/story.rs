@@ -1,279 +1,284 @@
-//! The other direction, told as people check it by hand: users connect, are booked, and each webhook
-//! arrives at its own user's handler.
+//! The other direction, told as people check it by hand, with two sidecars on one store: users connect,
+//! are booked, and each webhook arrives at its own user's handler; then one sidecar is killed between
+//! acknowledging and delivering.
 
-use std::{net::TcpListener, time::Duration};
-
-use daypass::sandbox::{Action, BookingOrder, NewUser};
-use http::{StatusCode, header};
-use serde_json::{Value, json};
-use url::Url;
+use daypass::{
+    base::steps::Step,
+    sandbox::{Action, BookingOrder, Call, Killed, NewUser, Revoke},
+};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 use crate::{
-    app::{Answer as Reply, App, Taken},
-    sidecar::{Answer, Sidecar, until},
-    world::World,
+    arrivals::Happened,
+    sidecar::until,
+    stage::{CALCOM, CALENDLY, Holdable, Stage},
+    stores::On,
 };
 
-/// `whsec_` and 24 bytes.
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// A world whose sidecars take webhooks at one address and deliver to one app.
-struct Stage {
-    world: World,
-    app: App,
-    public: String,
+/// Two sidecars of one stage; providers and browsers come to the first.
+async fn two(stage: &Stage) -> (Holdable, Holdable) {
+    let first = stage.holdable("first").await;
+    let second = stage.holdable("second").await;
+    let addresses = [&first.sidecar.ingress, &second.sidecar.ingress];
+    stage.front.lead_to(&addresses.map(String::as_str));
+    (first, second)
 }
 
-impl Stage {
-    async fn open(settings: &[&str]) -> Self {
-        Self::open_below("", settings).await
-    }
-
-    /// With `path` at the end of the public address, which nobody takes away.
-    async fn open_below(path: &str, settings: &[&str]) -> Self {
-        let app = App::start().await;
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let public = format!("http://{address}{path}");
-        let mut world = World::open()
-            .await
-            .with(&format!("ingress.listen={address}"))
-            .with(&format!("ingress.public_url={public}"))
-            .with(&format!("ingress.allowed_return_origins={}", app.url))
-            .with(&format!("app.webhook_url={}/hooks", app.url))
-            .with(&format!("app.signing_secret={SECRET}"));
-        for setting in settings {
-            world = world.with(setting);
-        }
-        Self { world, app, public }
-    }
-
-    /// Lets `user` of the app connect at Calendly as the sandbox's `name`; where consent was asked for.
-    async fn connect_at_calendly(&self, sidecar: &Sidecar, user: &str, name: &str) -> Url {
-        let consent = |name: Option<String>| {
-            self.world
-                .sandbox
-                .calendly()
-                .set(|switches| switches.consent_as = name);
-        };
-        consent(Some(name.to_owned()));
-        let return_to = json!({ "return_to": format!("{}/settings", self.app.url) });
-        let link = sidecar.request(http::Method::POST, user, "/-/calendly/connect-link");
-        let link = Answer::read(link.json(&return_to)).await;
-        let link = link.must_be(200).json()["url"].as_str().unwrap().to_owned();
-        assert!(link.starts_with(&self.public), "{link}");
-        let first = self.world.http.get(link).send().await.unwrap();
-        assert_eq!(first.status(), StatusCode::FOUND);
-        let cookie = first.headers()[header::SET_COOKIE].to_str().unwrap();
-        let cookie = cookie.split(';').next().unwrap().to_owned();
-        let authorize: Url = location(&first).parse().unwrap();
-        let consented = self.world.http.get(authorize.clone()).send().await.unwrap();
-        let callback = self.world.http.get(location(&consented));
-        let back = callback
-            .header(header::COOKIE, cookie)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(back.status(), StatusCode::SEE_OTHER, "{back:?}");
-        let returned: Url = location(&back).parse().unwrap();
-        assert_eq!(returned.path(), "/settings");
-        assert!(
-            returned
-                .query()
-                .unwrap_or_default()
-                .contains("connection=connected"),
-            "{returned}"
-        );
-        consent(None);
-        authorize
-    }
-
-    /// Waits until `count` webhook subscriptions were made by `sidecar`.
-    async fn until_subscribed(&self, sidecar: &Sidecar, count: usize) {
-        until("webhooks are subscribed to", async || {
-            let lines = sidecar.log.lines();
-            let made = lines
-                .iter()
-                .filter(|line| line["message"] == "webhooks are subscribed to");
-            (made.count() >= count).then_some(())
+/// Kills `first` with a line claimed whose event its provider thinks delivered; what happens meanwhile.
+async fn kill_between_acknowledging_and_delivering(
+    stage: &Stage,
+    first: Holdable,
+    provider: &'static str,
+    name: &str,
+    user: &'static str,
+) -> Happened {
+    first.hold_at(Step::Claimed);
+    // The other one may be faster, and is as good.
+    let mut last = None;
+    while first.held_at(Step::Claimed) == 0 {
+        let happened = stage.book_and_wait(provider, name, &[user]).await;
+        until("held, or delivered", async || {
+            let over = first.held_at(Step::Claimed) > 0 || stage.copies(&happened, user) > 0;
+            over.then_some(())
         })
         .await;
+        last = Some(happened);
     }
-
-    fn book_at_calendly(&self, name: &str) {
-        let order = BookingOrder {
-            action: Action::Create,
-            user: name.to_owned(),
-            ..BookingOrder::default()
-        };
-        self.world.sandbox.calendly().book(&order).unwrap();
-    }
-
-    /// The users to whom `invitee.created` came so far, once there are `count`.
-    async fn until_invited(&self, count: usize) -> Vec<String> {
-        until("the bookings arrive at the app", async || {
-            let came = invited(&self.app.taken());
-            (came.len() >= count).then_some(came)
-        })
-        .await
-    }
+    let last = last.unwrap();
+    assert_eq!(stage.copies(&last, user), 0, "it was delivered before");
+    first.sidecar.kill().await;
+    last
 }
 
-fn location(answer: &reqwest::Response) -> String {
-    answer.headers()[header::LOCATION]
-        .to_str()
-        .unwrap()
-        .to_owned()
-}
-
-fn invited(taken: &[Taken]) -> Vec<String> {
-    let of_bookings = taken
-        .iter()
-        .filter(|taken| taken.header("daypass-event") == "invitee.created");
-    of_bookings
-        .map(|taken| taken.header("x-user-id").to_owned())
-        .collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn each_booking_arrives_at_its_own_user_through_connect_disconnect_and_reconnect() {
-    let stage = Stage::open(&[]).await;
-    let sidecar = stage.world.sidecar().await;
-    let authorize = stage.connect_at_calendly(&sidecar, "A", "anna").await;
-    assert!(
-        authorize.query().unwrap().contains("prompt=consent"),
-        "{authorize}"
-    );
-    let connection = sidecar.connection("A", "calendly").await.json();
+async fn calendly(on: On) {
+    let stage = Stage::open(on, &[]).await;
+    let (first, second) = two(&stage).await;
+    let both = [&first.sidecar, &second.sidecar];
+    let asked = stage.connect(both[0], CALENDLY, "A", "anna").await;
+    let consent = |asked: &url::Url| asked.query().unwrap().contains("prompt=consent");
+    assert!(consent(&asked), "{asked}");
+    let connection = both[1].connection("A", CALENDLY).await.json();
     let uri = connection["external_id"].as_str().unwrap();
     assert!(uri.contains("/users/"), "{connection}");
-    assert!(!connection["organization"].is_null(), "{connection}");
-    sidecar.get("A", "/calendly/users/me").await.must_be(200);
-
-    stage.until_subscribed(&sidecar, 1).await;
-    stage.book_at_calendly("anna");
-    assert_eq!(stage.until_invited(1).await, ["A"]);
-    let delivered = stage.app.taken();
-    let delivered = delivered
-        .iter()
-        .find(|taken| taken.header("daypass-event") == "invitee.created")
-        .unwrap();
-    assert!(!delivered.header("calendly-webhook-signature").is_empty());
-    assert!(delivered.header("webhook-signature").starts_with("v1,"));
-    let body: Value = serde_json::from_slice(&delivered.body).unwrap();
-    assert_eq!(body["created_by"], uri);
-
-    stage.connect_at_calendly(&sidecar, "B", "ben").await;
-    stage.until_subscribed(&sidecar, 2).await;
-    stage.book_at_calendly("ben");
-    assert_eq!(stage.until_invited(2).await, ["A", "B"]);
-
-    let revoke = ["connections", "revoke", "calendly", "A"];
-    stage.world.done(&revoke, "").await;
-    sidecar
-        .get("A", "/calendly/users/me")
-        .await
-        .must_be_problem(424, "not-connected");
-    let problem = sidecar.get("A", "/calendly/users/me").await.json();
-    let again = problem["connect_url"].as_str().unwrap();
-    assert!(again.starts_with(&stage.public), "{problem}");
-
-    let authorize = stage.connect_at_calendly(&sidecar, "A", "anna").await;
-    assert!(
-        authorize.query().unwrap().contains("prompt=consent"),
-        "{authorize}"
-    );
-    stage.until_subscribed(&sidecar, 3).await;
-    stage.book_at_calendly("anna");
-    assert_eq!(stage.until_invited(3).await, ["A", "B", "A"]);
-
-    let told: Vec<String> = stage
-        .app
-        .taken()
-        .iter()
-        .map(|taken| taken.header("daypass-event").to_owned())
-        .collect();
-    for event in [
-        "connection.connected",
-        "connection.disconnected",
-        "meetings.synced",
-    ] {
-        assert!(told.iter().any(|told| told == event), "{event}: {told:?}");
+    let organization = connection["organization"].as_str().unwrap();
+    assert!(organization.contains("/organizations/"), "{connection}");
+    for sidecar in both {
+        sidecar.get("A", "/calendly/users/me").await.must_be(200);
     }
+    stage.until_subscribed(&both, 1).await;
+    stage.book_and_wait(CALENDLY, "anna", &["A"]).await;
+    stage.judge().await;
+
+    stage.connect(both[1], CALENDLY, "B", "ben").await;
+    stage.until_subscribed(&both, 2).await;
+    stage.book_and_wait(CALENDLY, "ben", &["B"]).await;
+    stage.book_and_wait(CALENDLY, "anna", &["A"]).await;
+    stage.judge().await;
+
+    let revoke = ["connections", "revoke", CALENDLY, "A"];
+    stage.world.done(&revoke, "").await;
+    for sidecar in both {
+        let refused = until("the disconnection is seen", async || {
+            let answer = sidecar.get("A", "/calendly/users/me").await;
+            (answer.status == 424).then_some(answer)
+        })
+        .await;
+        refused.must_be_problem(424, "not-connected");
+        let again = refused.json()["connect_url"].as_str().unwrap().to_owned();
+        assert!(again.starts_with(&stage.front.url), "{again}");
+    }
+    let asked = stage.connect(both[1], CALENDLY, "A", "anna").await;
+    assert!(consent(&asked), "{asked}");
+    stage.until_subscribed(&both, 3).await;
+    stage.book_and_wait(CALENDLY, "anna", &["A"]).await;
+    stage.book_and_wait(CALENDLY, "ben", &["B"]).await;
+    stage.judge().await;
+    until("the app has heard of it all", async || {
+        let told = stage.told("A");
+        let all = ["connected", "disconnected", "connected"];
+        let mut connections = told
+            .iter()
+            .filter_map(|told| told.strip_prefix("connection."));
+        let in_order = all
+            .iter()
+            .all(|event| connections.any(|told| told == *event));
+        (in_order && told.iter().any(|told| told == "meetings.synced")).then_some(())
+    })
+    .await;
+
+    kill_between_acknowledging_and_delivering(&stage, first, CALENDLY, "anna", "A").await;
+    stage.book_and_wait(CALENDLY, "ben", &["B"]).await;
+    stage.book_and_wait(CALENDLY, "anna", &["A"]).await;
+    stage.judge().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_organizations_subscription_brings_each_host_their_own() {
-    let stage = Stage::open(&["providers.calendly.webhook_scope=organization"]).await;
-    let sidecar = stage.world.sidecar().await;
-    stage.connect_at_calendly(&sidecar, "A", "anna").await;
+async fn organization(on: On) {
+    let stage = Stage::open(on, &["providers.calendly.webhook_scope=organization"]).await;
+    let (first, second) = two(&stage).await;
+    let both = [&first.sidecar, &second.sidecar];
+    stage.connect(both[0], CALENDLY, "A", "anna").await;
+    // Without a plan of their own: what comes can come by A's subscription only.
     let colleague = NewUser {
         colleague_of: Some("anna".to_owned()),
         free_plan: true,
         ..NewUser::named("ben")
     };
+    let calendly = stage.world.sandbox.calendly();
+    calendly.create_user(&colleague).unwrap();
+    stage.connect(both[1], CALENDLY, "B", "ben").await;
+    stage.until_subscribed(&both, 1).await;
+    stage.book_and_wait(CALENDLY, "ben", &["B"]).await;
+    stage.book_and_wait(CALENDLY, "anna", &["A"]).await;
+    let together = BookingOrder {
+        co_hosts: vec!["anna".to_owned()],
+        ..BookingOrder::create("ben")
+    };
+    stage.happens(CALENDLY, &together, &["A", "B"]);
+    stage.judge().await;
+    kill_between_acknowledging_and_delivering(&stage, first, CALENDLY, "ben", "B").await;
+    stage.judge().await;
+}
+
+/// What Cal.com has to be asked for.
+const CALCOM_SCOPE: &str =
+    "providers.calcom.scope=PROFILE_READ BOOKING_READ WEBHOOK_READ WEBHOOK_WRITE";
+
+async fn calcom(on: On) {
+    let stage = Stage::open(on, &[CALCOM_SCOPE]).await;
+    let (first, second) = two(&stage).await;
+    let both = [&first.sidecar, &second.sidecar];
+    let asked = stage.connect(both[0], CALCOM, "O", "olga").await;
+    let query = asked.query().unwrap();
+    // The client has a secret: never both.
+    assert!(!query.contains("code_challenge"), "{asked}");
+    stage.create_managed(both[1], "M", "mona").await;
+    let id = |connection: serde_json::Value| connection["external_id"].clone();
+    let (olga, mona) = (
+        id(both[1].connection("O", CALCOM).await.json()),
+        both[1].connection("M", CALCOM).await.json(),
+    );
+    assert!(
+        olga.is_string() && olga != id(mona.clone()),
+        "{olga} {mona}"
+    );
+    stage.until_subscribed(&both, 2).await;
+    for user in ["O", "M"] {
+        both[1].get(user, "/calcom/v2/me").await.must_be(200);
+    }
+
+    let booked = stage.book_and_wait(CALCOM, "olga", &["O"]).await;
+    stage.book_and_wait(CALCOM, "mona", &["M"]).await;
+    // A flat one.
+    let starts = BookingOrder::to(Action::Start, &booked.booking);
+    stage.happens(CALCOM, &starts, &["O"]);
+    stage.judge().await;
+    are_signed_by_their_own_subscription(&stage, &second, &["O", "M"]).await;
+
+    // All of mona's tokens die; hers are had by force, and her webhooks go on.
+    let killed = Revoke {
+        user: "mona".to_owned(),
+        what: Killed::Grant,
+    };
+    stage.world.sandbox.calcom().revoke(&killed).unwrap();
+    both[0].get("M", "/calcom/v2/me").await.must_be(200);
+    let calls = stage.world.calcom_calls();
+    assert_eq!(calls.last().unwrap().call, Call::ForceRefresh, "{calls:?}");
+    stage.book_and_wait(CALCOM, "mona", &["M"]).await;
+    stage.judge().await;
+
     stage
         .world
-        .sandbox
-        .calendly()
-        .create_user(&colleague)
-        .unwrap();
-    stage.connect_at_calendly(&sidecar, "B", "ben").await;
-    stage.until_subscribed(&sidecar, 1).await;
-    stage.book_at_calendly("ben");
-    assert_eq!(stage.until_invited(1).await, ["B"]);
+        .done(&["connections", "revoke", CALCOM, "O"], "")
+        .await;
+    stage.connect(both[1], CALCOM, "O", "olga").await;
+    stage.until_subscribed(&both, 3).await;
+    stage.book_and_wait(CALCOM, "olga", &["O"]).await;
+    stage.judge().await;
+
+    kill_between_acknowledging_and_delivering(&stage, first, CALCOM, "mona", "M").await;
+    stage.book_and_wait(CALCOM, "olga", &["O"]).await;
+    stage.book_and_wait(CALCOM, "mona", &["M"]).await;
+    stage.judge().await;
+    stage.world.assert_no_double_redemption();
+}
+
+/// What each user got has the signature of that user's subscription, over the very bytes that came.
+async fn are_signed_by_their_own_subscription(stage: &Stage, sidecar: &Holdable, users: &[&str]) {
+    for user in users {
+        let hooks = sidecar.sidecar.get(user, "/calcom/v2/webhooks").await;
+        let hooks = hooks.must_be(200).json();
+        let secret = hooks["data"][0]["secret"].as_str().unwrap().to_owned();
+        let taken = stage.app.taken();
+        let theirs = taken.iter().filter(|taken| {
+            taken.header("x-user-id") == *user && !taken.header("x-cal-signature-256").is_empty()
+        });
+        let mut count = 0;
+        for one in theirs {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+            mac.update(&one.body);
+            let digest = hex::encode(mac.finalize().into_bytes());
+            assert_eq!(one.header("x-cal-signature-256"), digest);
+            count += 1;
+        }
+        assert!(count > 0, "nothing came to {user}");
+    }
+}
+
+/// The same story once for each store.
+macro_rules! on_every_store {
+    ($($story:ident as $name:ident,)+) => { $(
+        mod $story {
+            use crate::stores::On;
+
+            mod $name {
+                use super::On;
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_sqlite() {
+                    Box::pin(super::super::$story(On::Sqlite)).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_postgres() {
+                    Box::pin(super::super::$story(On::Postgres)).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread")]
+                async fn on_redis() {
+                    Box::pin(super::super::$story(On::Redis)).await;
+                }
+            }
+        }
+    )+ };
+}
+
+on_every_store! {
+    calendly as each_booking_arrives_at_its_own_user_through_disconnect_reconnect_and_kill,
+    organization as an_organizations_subscription_brings_each_host_their_own,
+    calcom as managed_and_oauth_users_get_their_own_through_disconnect_force_and_kill,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn below_a_path_of_the_public_address_users_connect_and_webhooks_arrive() {
-    let stage = Stage::open_below("/daypass", &[]).await;
-    let sidecar = stage.world.sidecar().await;
-    stage.connect_at_calendly(&sidecar, "A", "anna").await;
-    stage.until_subscribed(&sidecar, 1).await;
-    stage.book_at_calendly("anna");
-    assert_eq!(stage.until_invited(1).await, ["A"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_sidecar_had_acknowledged_is_delivered_by_another() {
-    let stage = Stage::open(&[]).await;
-    let first = stage.world.sidecar().await;
-    stage.connect_at_calendly(&first, "A", "anna").await;
-    stage.until_subscribed(&first, 1).await;
-    until("the app has heard of the connection", async || {
-        let taken = stage.app.taken();
-        (taken.len() >= 2).then_some(())
-    })
-    .await;
-    stage.app.answers([Reply::Held]);
-    stage.book_at_calendly("anna");
-    stage.until_invited(1).await;
-    first.kill().await;
-    let second = stage.world.sidecar().await;
-    let came = until_within(Duration::from_secs(40), async || {
-        let came = invited(&stage.app.taken());
-        (came.len() >= 2).then_some(came)
-    })
-    .await;
-    assert_eq!(came, ["A", "A"]);
-    let taken = stage.app.taken();
-    let ids: Vec<&str> = taken
-        .iter()
-        .filter(|taken| taken.header("daypass-event") == "invitee.created")
-        .map(|taken| taken.header("webhook-id"))
-        .collect();
-    assert_eq!(ids[0], ids[1], "a duplicate has the same id");
-    drop(second);
+    let stage = Stage::open_below("/daypass", On::Sqlite, &[]).await;
+    let first = stage.holdable("first").await;
+    stage.front.lead_to(&[&first.sidecar.ingress]);
+    stage.connect(&first.sidecar, CALENDLY, "A", "anna").await;
+    stage.until_subscribed(&[&first.sidecar], 1).await;
+    stage.book_and_wait(CALENDLY, "anna", &["A"]).await;
+    stage.judge().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_webhooks_in_the_plan_a_user_connects_all_the_same_and_the_connection_says_so() {
-    let stage = Stage::open(&[]).await;
+    let stage = Stage::open(On::Sqlite, &[]).await;
     let calendly = stage.world.sandbox.calendly();
     calendly.set(|switches| switches.calendly.free_plan = true);
-    let sidecar = stage.world.sidecar().await;
-    stage.connect_at_calendly(&sidecar, "A", "anna").await;
+    let first = stage.holdable("first").await;
+    let sidecar = &first.sidecar;
+    stage.front.lead_to(&[&sidecar.ingress]);
+    stage.connect(sidecar, CALENDLY, "A", "anna").await;
     sidecar.get("A", "/calendly/users/me").await.must_be(200);
     let standing = async |what: &str, word: &str, told: &str| {
         until("the connection says how it stands", async || {
@@ -287,16 +292,4 @@ async fn without_webhooks_in_the_plan_a_user_connects_all_the_same_and_the_conne
     let reason = webhooks["reason"].as_str().unwrap();
     assert!(reason.contains("plan has no webhooks"), "{webhooks}");
     standing("sync", "stage", "done").await;
-}
-
-async fn until_within<T>(limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let looking = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(limit, looking).await.unwrap()
 }

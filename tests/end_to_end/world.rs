@@ -148,14 +148,23 @@ client_secret = "{}"
 
     /// Starts a sidecar.
     pub(crate) async fn sidecar(&self) -> Sidecar {
-        self.sidecar_that(&[]).await
+        self.sidecar_told(&[]).await
+    }
+
+    /// Starts a sidecar with environment variables.
+    pub(crate) async fn sidecar_told(&self, told: &[(&str, &str)]) -> Sidecar {
+        self.start(&self.arguments(), told).await
     }
 
     /// Starts a sidecar with further options of `daypass run`.
     pub(crate) async fn sidecar_that(&self, options: &[&str]) -> Sidecar {
         let mut arguments = self.arguments();
         arguments.extend(options.iter().map(ToString::to_string));
-        let sidecar = Sidecar::start(&arguments, self.http.clone()).await;
+        self.start(&arguments, &[]).await
+    }
+
+    async fn start(&self, arguments: &[String], told: &[(&str, &str)]) -> Sidecar {
+        let sidecar = Sidecar::start(arguments, told, self.http.clone()).await;
         self.logs.lock().push(sidecar.log.clone());
         sidecar
     }

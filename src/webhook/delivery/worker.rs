@@ -28,6 +28,7 @@ use crate::{
         ids::{OwnerId, ProviderName, UserId},
         lifecycle::Lifecycle,
         random::SharedRandom,
+        steps::{self, Step},
     },
     store::{Claimed, Deliveries, Delivery, Settled, seal::KeyRing},
     webhook::{
@@ -198,6 +199,7 @@ impl Worker {
             return IDLE;
         }
         let wanted = places.len();
+        steps::reached(Step::Looking).await;
         let claimed = self.deliveries.claim_lines(self.owner, CLAIM, wanted).await;
         let claimed = match claimed {
             Ok(claimed) => claimed,
@@ -229,9 +231,12 @@ impl Worker {
         let Some(user) = user else {
             return;
         };
+        steps::reached(Step::Claimed).await;
         let settled = self.attempt(&claimed, &user).await;
+        steps::reached(Step::Answered).await;
         let settled_at_once = !matches!(settled, Settled::Postponed { .. });
         self.settle(delivery, settled).await;
+        steps::reached(Step::Settled).await;
         drop(place);
         if settled_at_once {
             self.more.notify_one();
@@ -268,6 +273,7 @@ impl Worker {
             let next_in = wait + self.random.up_to(wait / 4);
             return Settled::Postponed { next_in };
         }
+        steps::reached(Step::Posting).await;
         let begun = Instant::now();
         let tried = self
             .holding(user, self.call(url, delivery, user, &envelope))

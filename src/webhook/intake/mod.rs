@@ -6,7 +6,8 @@
 //! 2. The body is whole, in time and not too large: else 400, 408 or 413.
 //! 3. Its signature over the raw bytes is good, by the route's key or the provider's: else 401.
 //! 4. It is JSON: else 400.
-//! 5. It is kept, once: else 503, and the provider sends it again. Then 200; or 202 if it is nobody's.
+//! 5. It is kept, once: else 503, and the provider sends it again. Then 200; or 202 if it is nobody's,
+//!    also when it was kept: who connected in between could not have found it.
 //!
 //! What follows, such as delivery, looking for its users, reading its meeting, is nobody's business here.
 
@@ -38,6 +39,7 @@ use crate::{
         lifecycle::Lifecycle,
         random::SharedRandom,
         secret::Secret,
+        steps::{self, Step},
     },
     provider::{Event, Received, SharedProvider},
     store::{self, Accepted, Connection, Everything, NewEvent, seal::KeyRing},
@@ -231,17 +233,31 @@ impl Inner {
             },
             None => None,
         };
+        steps::reached(Step::Found).await;
         let body = self.read(body).await?;
+        steps::reached(Step::Read).await;
         let event = self.proven(provider, target.as_ref(), &headers, &body)?;
-        let found = self
-            .routing
-            .find(provider.name(), &event, target.as_ref())
-            .await?;
+        steps::reached(Step::Proven).await;
+        let find = || self.routing.find(provider.name(), &event, target.as_ref());
+        let found = find().await?;
+        steps::reached(Step::Routed).await;
         let envelope = Envelope {
             headers: kept(&headers),
             body,
         };
-        self.keep(provider, target, &event, found, &envelope).await
+        let mut verdict = self.keep(provider, &event, found, &envelope).await?;
+        if verdict == Verdict::Unrouted {
+            // Whoever has connected since it was looked for whose it is found nothing waiting.
+            let found = find().await?;
+            if found.recipients.is_empty() {
+                self.routing
+                    .look_further(Arc::clone(provider), target.clone(), found.hosts_of);
+            } else {
+                verdict = self.keep(provider, &event, found, &envelope).await?;
+            }
+        }
+        steps::reached(Step::Judged).await;
+        Ok(verdict)
     }
 
     async fn read(&self, body: Body) -> Result<Zeroizing<Vec<u8>>, Refusal> {
@@ -283,7 +299,6 @@ impl Inner {
     async fn keep(
         &self,
         provider: &SharedProvider,
-        target: Option<Target>,
         event: &Event,
         found: Found,
         envelope: &Envelope,
@@ -301,13 +316,12 @@ impl Inner {
             at: self.clock.now(),
         });
         let accepted = accepted.await?;
+        steps::reached(Step::Stored).await;
         let is_news = match accepted {
             Accepted::New { .. } => true,
             Accepted::Known { added, .. } => added > 0,
         };
         if recipients.is_empty() {
-            self.routing
-                .look_further(Arc::clone(provider), target, found.hosts_of);
             return Ok(Verdict::Unrouted);
         }
         if !is_news {
