@@ -18,3 +18,4 @@ pub mod patience;
 pub mod random;
 pub mod secret;
 mod signal;
+mod wiped;
