@@ -142,6 +142,7 @@ impl Redis {
             listening: AtomicBool::new(false),
             tidied: Mutex::default(),
             pings: AtomicUsize::default(),
+            checks: AtomicUsize::default(),
         });
         let store = Self { desk };
         store.told(Box::pin(opening::open(&store.desk)).await)?;
@@ -246,19 +247,36 @@ impl Store for Redis {
         self.told(listing::census(&self.desk).await)
     }
 
-    /// Writes: to every bucket of a cluster, since each may lie on another server.
+    /// Writes. In a cluster each bucket may lie on another server: all are written to the first time, and
+    /// after a failure. While all is well, a few are, for thousands of sidecars do so every few seconds:
+    /// evenly apart, so that up to eight servers are each met each time, and others each time, so that any
+    /// number of them is gone round in eight checks.
     async fn check(&self) -> Result<(), Error> {
+        const AT_ONCE: usize = 8;
         let mut probes = vec![self.desk.keys.single("probe")];
         if self.desk.is_cluster() {
-            probes.extend(self.desk.keys.each("probe"));
             let sections = self.desk.keys.sections().into_iter();
-            probes.extend(sections.map(|section| format!("{section}probe")));
+            let sections: Vec<_> = sections.map(|section| format!("{section}probe")).collect();
+            let buckets = self.desk.keys.each("probe");
+            match self.desk.checks.load(Ordering::Relaxed) {
+                0 => probes.extend([buckets, sections].concat()),
+                turn => {
+                    probes.extend(keys::some_of(buckets, AT_ONCE, turn));
+                    probes.extend(keys::some_of(sections, 1, turn));
+                }
+            }
         }
         let written = probes.into_iter().map(async |probe| {
             let _count: u64 = self.desk.command(redis::cmd("INCR").arg(probe)).await?;
             Ok(())
         });
-        self.told(try_join_all(written).await.map(drop))
+        let checked = try_join_all(written).await.map(drop);
+        if checked.is_ok() {
+            self.desk.checks.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.desk.checks.store(0, Ordering::Relaxed);
+        }
+        self.told(checked)
     }
 
     /// Reads: of a cluster a few buckets, evenly apart and others each time, so that a large cluster
@@ -267,10 +285,8 @@ impl Store for Redis {
         const AT_ONCE: usize = 4;
         let mut probes = vec![self.desk.keys.single("probe")];
         if self.desk.is_cluster() {
-            let buckets = self.desk.keys.each("probe");
-            let apart = buckets.len() / AT_ONCE;
-            let first = self.desk.pings.fetch_add(1, Ordering::Relaxed) % apart.max(1);
-            probes.extend(buckets.into_iter().skip(first).step_by(apart.max(1)));
+            let turn = self.desk.pings.fetch_add(1, Ordering::Relaxed);
+            probes.extend(keys::some_of(self.desk.keys.each("probe"), AT_ONCE, turn));
         }
         let read = probes.into_iter().map(async |probe| {
             let _there: bool = self.desk.command(redis::cmd("EXISTS").arg(probe)).await?;
