@@ -288,7 +288,7 @@ mod tests {
         assert!(entry <= 96, "{entry}");
         assert!(bearer <= 128, "{bearer}");
         // A user id of up to 23 characters is in the entry; the token's text is all else there is.
-        assert_eq!(size_of::<crate::base::ids::UserId>(), 24);
+        assert_eq!(size_of::<UserId>(), 24);
     }
 
     #[tokio::test(start_paused = true)]
