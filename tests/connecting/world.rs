@@ -189,14 +189,15 @@ impl World {
         let address = format!("http://{}", bound.local_addr());
         let (followed, logged): (Arc<Followed>, Arc<Logged>) = Default::default();
         let public_url = format!("{address}{}", wanted.prefix).parse().unwrap();
+        let config = connect::Config {
+            listen: bound.local_addr(),
+            public_url: wanted.public_url.then_some(public_url),
+            allowed_return_origins: vec![APP.parse().unwrap()],
+            atoms_origins: vec![APP.parse().unwrap()],
+            max_body_bytes: 1024,
+        };
         let connect = Connect::new(connect::Parts {
-            config: connect::Config {
-                listen: bound.local_addr(),
-                public_url: wanted.public_url.then_some(public_url),
-                allowed_return_origins: vec![APP.parse().unwrap()],
-                atoms_origins: vec![APP.parse().unwrap()],
-                max_body_bytes: 1024,
-            },
+            config: config.clone(),
             providers,
             tokens: tokens.clone(),
             expiring: Arc::clone(&kept) as _,
@@ -211,7 +212,7 @@ impl World {
         server::serve(
             bound,
             &lifecycle,
-            ingress(routes, 1024, Arc::clone(&logged) as _),
+            ingress(routes, &config, Arc::clone(&logged) as _),
         );
         Self {
             sandbox,

@@ -253,6 +253,7 @@ macro_rules! contract {
             adopting: of_many_who_adopt_an_event_one_gets_it,
             adopting: an_event_adopted_while_it_comes_again_is_delivered_once_to_each,
             adopting: an_event_that_comes_as_nobodys_and_as_somebodys_at_once_is_somebodys,
+            adopting: much_that_waits_is_given_whole_and_in_order_while_others_go_on,
             deliveries: deliveries_are_listed_page_by_page_the_newest_first,
             deliveries: deliveries_are_filtered,
             deliveries: a_delivery_is_found_by_its_number_with_what_it_carries,

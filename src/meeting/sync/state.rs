@@ -75,6 +75,20 @@ pub enum Stage {
     Failed,
 }
 
+// === impl Stage ===
+
+impl Stage {
+    /// As in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 // === impl State ===
 
 impl State {

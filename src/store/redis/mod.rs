@@ -18,13 +18,12 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -61,6 +60,7 @@ mod meetings;
 mod opening;
 mod plug;
 mod portions;
+mod probing;
 mod records;
 mod rows;
 mod scripts;
@@ -140,6 +140,7 @@ impl Redis {
             random: parts.random,
             changed: Notify::new(),
             listening: AtomicBool::new(false),
+            outdated: AtomicU32::new(0),
             tidied: Mutex::default(),
             pings: AtomicUsize::default(),
             checks: AtomicUsize::default(),
@@ -247,52 +248,15 @@ impl Store for Redis {
         self.told(listing::census(&self.desk).await)
     }
 
-    /// Writes. In a cluster each bucket may lie on another server: all are written to the first time, and
-    /// after a failure. While all is well, a few are, for thousands of sidecars do so every few seconds:
-    /// evenly apart, so that up to eight servers are each met each time, and others each time, so that any
-    /// number of them is gone round in eight checks.
+    /// Writes: in a cluster to some buckets at a time, since each may lie on another server.
     async fn check(&self) -> Result<(), Error> {
-        const AT_ONCE: usize = 8;
-        let mut probes = vec![self.desk.keys.single("probe")];
-        if self.desk.is_cluster() {
-            let sections = self.desk.keys.sections().into_iter();
-            let sections: Vec<_> = sections.map(|section| format!("{section}probe")).collect();
-            let buckets = self.desk.keys.each("probe");
-            match self.desk.checks.load(Ordering::Relaxed) {
-                0 => probes.extend([buckets, sections].concat()),
-                turn => {
-                    probes.extend(keys::some_of(buckets, AT_ONCE, turn));
-                    probes.extend(keys::some_of(sections, 1, turn));
-                }
-            }
-        }
-        let written = probes.into_iter().map(async |probe| {
-            let _count: u64 = self.desk.command(redis::cmd("INCR").arg(probe)).await?;
-            Ok(())
-        });
-        let checked = try_join_all(written).await.map(drop);
-        if checked.is_ok() {
-            self.desk.checks.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.desk.checks.store(0, Ordering::Relaxed);
-        }
-        self.told(checked)
+        self.told(probing::write(&self.desk).await)
     }
 
     /// Reads: of a cluster a few buckets, evenly apart and others each time, so that a large cluster
     /// is gone round in some pings.
     async fn ping(&self) -> Result<(), Error> {
-        const AT_ONCE: usize = 4;
-        let mut probes = vec![self.desk.keys.single("probe")];
-        if self.desk.is_cluster() {
-            let turn = self.desk.pings.fetch_add(1, Ordering::Relaxed);
-            probes.extend(keys::some_of(self.desk.keys.each("probe"), AT_ONCE, turn));
-        }
-        let read = probes.into_iter().map(async |probe| {
-            let _there: bool = self.desk.command(redis::cmd("EXISTS").arg(probe)).await?;
-            Ok(())
-        });
-        self.told(try_join_all(read).await.map(drop))
+        self.told(probing::read(&self.desk).await)
     }
 }
 
