@@ -18,9 +18,19 @@ import servers
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 
-def configure(folder, url, api_base="http://127.0.0.1:9"):
+# So that each sidecar looks for all the work there is: deliveries, syncs, subscriptions.
+INWARD = """
+[ingress]
+public_url = "https://daypass.example.com"
+[app]
+webhook_url = "http://127.0.0.1:9/events"
+signing_secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+"""
+
+
+def configure(folder, url, api_base="http://127.0.0.1:9", more=""):
     config = pathlib.Path(folder) / "daypass.toml"
-    config.write_text(f"""
+    config.write_text(f"""{more}
 [store]
 url = "{url}"
 spool_dir = "{folder}/spool"
@@ -59,7 +69,7 @@ def sidecar(binary, config, number):
 
 
 def count(store, binary, sidecars, settle, seconds):
-    config = configure(store.folder, getattr(store, "front", store).url)
+    config = configure(store.folder, getattr(store, "front", store).url, more=INWARD)
     running = []
     try:
         for number in range(sidecars):

@@ -14,7 +14,7 @@ use crate::{
     config::Settings,
     connect::{self, Connect, IssuedTokens},
     meeting::{Archive, Enricher, Sync, sync},
-    store::JobKind,
+    store::{Backend, DutyKind, JobKind, Lookout},
     telemetry::metrics::Metrics,
     token::TokenSource,
     webhook::{
@@ -64,9 +64,12 @@ impl Inward {
     ) -> Result<Self, StartError> {
         let shared = Shared::new(core, settings, OfWebhooks::new(metrics, names));
         let inward = shared.assemble(announcer);
-        inward.sync.work();
-        inward.subscriptions.watch();
-        shared.deliver()?;
+        if let Some(lookout) = shared.lookout() {
+            inward.sync.work(lookout.clone());
+            inward.subscriptions.watch(lookout.clone());
+            shared.deliver(lookout)?;
+        }
+        shared.forget();
         shared.look_for_newcomers(&inward.intake);
         Ok(inward)
     }
@@ -236,8 +239,38 @@ impl<'a> Shared<'a> {
         newcomers.keep_looking();
     }
 
-    /// Delivers and forgets, where there is somewhere to deliver to.
-    fn deliver(&self) -> Result<(), StartError> {
+    /// Says when to look for work, if any of it is done here. Processes that do not do the same work do
+    /// not look for each other.
+    fn lookout(&self) -> Option<Lookout> {
+        let does = (
+            self.settings.webhooks.destination.is_some(),
+            self.settings.meetings.store,
+            self.settings.ingress.public_url.is_some(),
+        );
+        let kind = match does {
+            (false, false, false) => return None,
+            (true, true, true) => "look",
+            (true, false, false) => "look-deliveries",
+            (false, true, false) => "look-syncs",
+            (false, false, true) => "look-subscriptions",
+            (true, true, false) => "look-deliveries-syncs",
+            (true, false, true) => "look-deliveries-subscriptions",
+            (false, true, true) => "look-syncs-subscriptions",
+        };
+        let core = self.core;
+        Some(match self.settings.store.backend {
+            Backend::Sqlite { .. } => Lookout::alone(&core.random),
+            _ => Lookout::shared(
+                Arc::clone(&core.store),
+                DutyKind::new(kind),
+                &core.random,
+                &core.lifecycle,
+            ),
+        })
+    }
+
+    /// Delivers, where there is somewhere to deliver to.
+    fn deliver(&self, lookout: Lookout) -> Result<(), StartError> {
         let core = self.core;
         delivery::deliver(delivery::Parts {
             config: self.settings.webhooks.clone(),
@@ -246,17 +279,23 @@ impl<'a> Shared<'a> {
             deliveries: Arc::clone(&core.everything) as _,
             keys: Arc::clone(&core.keys),
             accepted: Arc::clone(&self.accepted),
+            lookout,
             clock: Arc::clone(&core.clock),
             random: Arc::clone(&core.random),
             lifecycle: core.lifecycle.clone(),
             observer: Arc::clone(&self.witness) as _,
         })?;
+        Ok(())
+    }
+
+    /// Forgets what is over.
+    fn forget(&self) {
+        let core = self.core;
         core.lifecycle.spawn_until_drain(upkeep::forget(
             self.settings.webhooks.clone(),
             Arc::clone(&core.everything),
             Arc::clone(&core.clock),
             Arc::clone(&core.random),
         ));
-        Ok(())
     }
 }

@@ -3,14 +3,17 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 use thiserror::Error;
 
 use super::random::Random;
 
 /// The app's own id for a person: an opaque string of 1–256 visible ASCII characters.
+///
+/// Memory knows very many of them, so those of up to 23 characters have no piece of memory of their own.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct UserId(Arc<str>);
+pub struct UserId(SmolStr);
 
 /// The name of a configured provider: 1–32 characters of `a`–`z`, `0`–`9` and `-`, beginning with a
 /// letter.

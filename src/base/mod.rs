@@ -20,3 +20,4 @@ pub mod random;
 pub mod secret;
 mod signal;
 pub mod steps;
+mod wiped;

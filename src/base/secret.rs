@@ -15,6 +15,8 @@ use http::{HeaderValue, header::InvalidHeaderValue};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::wiped;
+
 /// Holds a secret; see the [module docs](self).
 #[expect(
     missing_debug_implementations,
@@ -66,12 +68,13 @@ impl<T: Zeroize> Secret<T> {
 }
 
 impl Secret<String> {
-    /// `Bearer <secret>` as a header value that HTTP libraries know not to print or index.
+    /// `Bearer <secret>` as a header value that HTTP libraries know not to print or index. It is wiped
+    /// with its last clone.
     ///
     /// Fails if the secret has a byte that no header may carry.
     pub fn to_bearer_header(&self) -> Result<HeaderValue, InvalidHeaderValue> {
-        let text = Zeroizing::new(format!("Bearer {}", self.danger_expose()));
-        let mut value = HeaderValue::from_str(&text)?;
+        let text = wiped::joined([b"Bearer ", self.danger_expose().as_bytes()]);
+        let mut value = HeaderValue::from_maybe_shared(text)?;
         value.set_sensitive(true);
         Ok(value)
     }

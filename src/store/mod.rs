@@ -36,6 +36,7 @@ mod expiring;
 mod inspect;
 mod job_states;
 mod jobs;
+mod lookout;
 mod meetings;
 pub mod postgres;
 mod record;
@@ -55,6 +56,7 @@ pub use expiring::{Digest, Expiring, Purpose};
 pub use inspect::{Concern, Finding, Inspect, Survey};
 pub use job_states::JobStates;
 pub use jobs::{Existing, Job, JobKind, Jobs};
+pub use lookout::Lookout;
 pub use meetings::{MeetingCursor, MeetingFilter, Meetings, StoredMeeting, Upserted};
 pub use record::{
     Connection, Cooldown, Intent, NewConnection, ReauthReason, Redemption, Renewed, SealedTokens,

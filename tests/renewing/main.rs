@@ -20,6 +20,7 @@ mod background;
 mod crash_and_spool;
 mod failures;
 mod keeping_alive;
+mod looking;
 mod refused_tokens;
 mod replacing;
 mod sharing;

@@ -53,6 +53,8 @@ pub(crate) struct MemoryStore {
     pub(crate) loads: std::sync::atomic::AtomicUsize,
     /// How often a sweep has asked what is due.
     pub(crate) sweeps: std::sync::atomic::AtomicUsize,
+    /// How often somebody has asked for a duty.
+    pub(crate) duties_asked: std::sync::atomic::AtomicUsize,
     checks: std::sync::atomic::AtomicU64,
 }
 
@@ -115,6 +117,7 @@ impl MemoryStore {
             faults: Mutex::default(),
             loads: 0.into(),
             sweeps: 0.into(),
+            duties_asked: 0.into(),
             checks: 0.into(),
         })
     }
@@ -507,6 +510,8 @@ impl Store for MemoryStore {
     }
 
     async fn take_duty(&self, duty: &Duty, owner: OwnerId, ttl: Duration) -> Result<Turn, Error> {
+        self.duties_asked
+            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         self.up()?;
         let since = self.clock.now();
         let mut rows = self.rows.lock();

@@ -300,6 +300,57 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_stays_usable_for_
 }
 
 #[tokio::test]
+async fn rows_are_kept_when_their_table_is_made_anew_and_a_program_of_before_goes_on_writing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let before = of_the_first_version(&path);
+    // As the first version wrote: whole rows, in place of what was there.
+    let put = "INSERT OR REPLACE INTO connections (provider, user, id, generation, access, refresh, \
+               renewed_at, access_expires_at, refresh_expires_at, scope, created_at, updated_at, \
+               fingerprint, needs_reauth) \
+               VALUES ('calendly', ?1, zeroblob(16), ?2, ?3, ?3, 1, 2, 3, 'all', 4, 5, zeroblob(32), 0)";
+    let sealed = seal("t");
+    for n in 0..300 {
+        let user = format!("user-{}", (n * 7) % 300);
+        before
+            .execute(put, rusqlite::params![user, n, sealed.as_bytes()])
+            .unwrap();
+    }
+    let all = |db: &rusqlite::Connection| -> Vec<(String, i64, Vec<u8>, i64, String)> {
+        let mut rows = db
+            .prepare("SELECT user, generation, access, refresh_expires_at, scope FROM connections ORDER BY user")
+            .unwrap();
+        let read = rows.query_map([], |row| {
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
+        });
+        read.unwrap().map(Result::unwrap).collect()
+    };
+    let had = all(&before);
+    assert_eq!(had.len(), 300);
+    let store = open(&path).unwrap();
+    assert_eq!(all(&before), had);
+    before
+        .execute(put, rusqlite::params!["user-7", 500, sealed.as_bytes()])
+        .unwrap();
+    let seven = store.load(&calendly("user-7")).await.unwrap().unwrap();
+    assert_eq!(seven.generation.get(), 500);
+    assert_eq!(
+        store
+            .page(&Filter::default(), None, 999)
+            .await
+            .unwrap()
+            .len(),
+        300
+    );
+}
+
+#[tokio::test]
 async fn a_newer_file_that_this_version_can_work_with_is_worked_with() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");

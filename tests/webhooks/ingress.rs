@@ -17,8 +17,8 @@ use daypass::{
         calendly::{self, Calendly, WebhookScope},
     },
     store::{
-        Delivery, DeliveryFilter, DeliveryStatus, Everything, Fence, NewConnection, ReauthReason,
-        SealedTokens,
+        Delivery, DeliveryFilter, DeliveryStatus, Everything, Fence, Lookout, NewConnection,
+        ReauthReason, SealedTokens,
         seal::{Key, KeyRing, Sealed},
         sqlite::{Options, Sqlite},
     },
@@ -141,6 +141,7 @@ impl Ingress {
             deliveries: Arc::clone(&self.store) as _,
             keys: Arc::new(KeyRing::new("k1", vec![key]).unwrap()),
             accepted: Arc::clone(&self.accepted),
+            lookout: Lookout::alone(&(Arc::new(OsRandom) as _)),
             clock: Arc::new(self.clock.clone()),
             random: Arc::new(OsRandom),
             lifecycle: lifecycle.clone(),

@@ -27,7 +27,7 @@ use daypass::{
         ApiFault, Booked, BookingOrder, Created, Entry, Filter, NewUser, Options, Sandbox, Switches,
     },
     store::{
-        Deliveries, Delivery, DeliveryFilter,
+        Deliveries, Delivery, DeliveryFilter, Lookout,
         seal::{Key, KeyRing},
         sqlite::Sqlite,
     },
@@ -160,8 +160,9 @@ impl Stage {
     pub(crate) fn sidecar(&self) -> Rooms {
         let rooms = Rooms::open(self);
         self.serve(&rooms);
-        rooms.sync.work();
-        rooms.subscriptions.watch();
+        let lookout = Lookout::alone(&(Arc::new(OsRandom) as _));
+        rooms.sync.work(lookout.clone());
+        rooms.subscriptions.watch(lookout);
         rooms
     }
 

@@ -12,7 +12,7 @@ use daypass::{
     },
     http::tls::install_crypto,
     store::{
-        Deliveries, Delivery, DeliveryFilter, DeliveryStatus,
+        Deliveries, Delivery, DeliveryFilter, DeliveryStatus, Lookout,
         seal::{Key, KeyRing},
         sqlite::Sqlite,
     },
@@ -81,6 +81,7 @@ impl World {
             deliveries: Arc::clone(&self.store) as _,
             keys: Arc::clone(&self.keys),
             accepted: Arc::clone(&bell),
+            lookout: Lookout::alone(&(Arc::new(OsRandom) as _)),
             clock: Arc::new(self.clock.clone()),
             random: Arc::new(OsRandom),
             lifecycle: lifecycle.clone(),

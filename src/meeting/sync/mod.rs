@@ -17,7 +17,7 @@ use super::{Archive, Config, Followers};
 use crate::{
     base::{clock::SharedClock, ids::ConnectionKey, lifecycle::Lifecycle, random::SharedRandom},
     provider::SharedProvider,
-    store::{self, Everything, Existing, JobKind, JobStates, seal::KeyRing},
+    store::{self, Everything, Existing, JobKind, JobStates, Lookout, seal::KeyRing},
     token::TokenSource,
 };
 
@@ -154,11 +154,11 @@ impl Sync {
         }
     }
 
-    /// Works until the drain begins.
-    pub fn work(&self) {
+    /// Works until the drain begins, and looks for syncs when `lookout` says so.
+    pub fn work(&self, lookout: Lookout) {
         if self.0.config.store {
             let lifecycle = &self.0.lifecycle;
-            lifecycle.spawn_until_drain(work::work(Arc::clone(&self.0)));
+            lifecycle.spawn_until_drain(work::work(Arc::clone(&self.0), lookout));
             lifecycle.spawn_until_drain(work::forget_old(Arc::clone(&self.0)));
         }
     }

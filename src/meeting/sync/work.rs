@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::{
     Inner,
@@ -15,12 +15,9 @@ use crate::{
     },
     meeting::Told,
     provider::{self, Account, ApiError, Headroom, Meetings, Page, Window},
-    store::{self, Job, JobKind, Status, Upserted},
+    store::{self, Job, JobKind, Lookout, Status, Upserted},
     token::{WithTokenError, account_of, with_token},
 };
-
-/// How often due syncs are looked for.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// How long a sync is claimed; kept with every page.
 const CLAIM: Duration = Duration::from_mins(2);
@@ -69,7 +66,7 @@ enum Ended {
 }
 
 /// Works for ever.
-pub(super) async fn work(inner: Arc<Inner>) {
+pub(super) async fn work(inner: Arc<Inner>, mut lookout: Lookout) {
     let owner = OwnerId::random(&*inner.random);
     loop {
         let claimed = inner
@@ -90,8 +87,10 @@ pub(super) async fn work(inner: Arc<Inner>) {
         let work = jobs.into_iter().map(|job| sync(&inner, owner, job));
         futures_util::future::join_all(work).await;
         if idle {
-            let wait = LOOK / 2 + inner.random.up_to(LOOK);
-            let _asked = timeout(wait, inner.asked.notified()).await;
+            tokio::select! {
+                () = lookout.wait() => {}
+                () = inner.asked.notified() => {}
+            }
         }
     }
 }

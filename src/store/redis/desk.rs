@@ -41,6 +41,8 @@ pub(super) struct Desk {
     pub(super) outdated: AtomicU32,
     /// How often the servers were asked whether they are well.
     pub(super) pings: AtomicUsize,
+    /// How often in a row they could be written to.
+    pub(super) checks: AtomicUsize,
     /// When this process last looked after the outboxes.
     pub(super) tidied: Mutex<Option<Instant>>,
 }

@@ -211,6 +211,16 @@ fn slot(tag: &str) -> u16 {
     checksum % SLOTS
 }
 
+/// Some `count` of `keys`, evenly apart, and others each turn until it was each one's.
+pub(super) fn some_of(
+    keys: Vec<String>,
+    count: usize,
+    turn: usize,
+) -> impl Iterator<Item = String> {
+    let apart = (keys.len() / count).max(1);
+    keys.into_iter().skip(turn % apart).step_by(apart)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -291,5 +301,24 @@ mod tests {
             prop_assert_eq!(name(&one).cmp(&name(&other)), one.cmp(&other));
             prop_assert_eq!(parse_name(&name(&one)), Some(one));
         }
+    }
+
+    #[test]
+    fn some_of_the_keys_are_evenly_apart_and_all_get_their_turn() {
+        let keys: Vec<String> = (0..64).map(|n| n.to_string()).collect();
+        let mut all: Vec<String> = Vec::new();
+        for turn in 0..8 {
+            let some: Vec<String> = some_of(keys.clone(), 8, turn).collect();
+            for share in keys.chunks(8) {
+                let met = share.iter().filter(|key| some.contains(key)).count();
+                assert_eq!(met, 1, "of eight servers, each is met each time: {some:?}");
+            }
+            all.extend(some);
+        }
+        all.sort_by_key(|key| key.parse::<u32>().unwrap());
+        assert_eq!(all, keys);
+        let sections = ["a", "b", "c"].map(str::to_owned);
+        let turns = (0..3).flat_map(|turn| some_of(sections.to_vec(), 1, turn));
+        assert_eq!(turns.collect::<Vec<_>>(), sections);
     }
 }

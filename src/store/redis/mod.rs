@@ -143,6 +143,7 @@ impl Redis {
             outdated: AtomicU32::new(0),
             tidied: Mutex::default(),
             pings: AtomicUsize::default(),
+            checks: AtomicUsize::default(),
         });
         let store = Self { desk };
         store.told(Box::pin(opening::open(&store.desk)).await)?;
@@ -247,7 +248,7 @@ impl Store for Redis {
         self.told(listing::census(&self.desk).await)
     }
 
-    /// Writes: to every bucket of a cluster, since each may lie on another server.
+    /// Writes: in a cluster to some buckets at a time, since each may lie on another server.
     async fn check(&self) -> Result<(), Error> {
         self.told(probing::write(&self.desk).await)
     }

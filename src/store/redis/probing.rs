@@ -4,13 +4,27 @@ use std::sync::atomic::Ordering;
 
 use futures_util::future::try_join_all;
 
-use super::{desk::Desk, failure::Failure, scripts};
+use super::{desk::Desk, failure::Failure, keys::some_of, scripts};
 
 /// Buckets of a cluster that are read at once.
-const AT_ONCE: usize = 4;
+const READ_AT_ONCE: usize = 4;
 
-/// See [`Store::check`](crate::store::Store::check).
+/// Buckets of a cluster that are written to at once while all is well.
+const WRITTEN_AT_ONCE: usize = 8;
+
+/// See [`Store::check`](crate::store::Store::check). In a cluster each bucket may lie on another server:
+/// all are written to the first time, and after a failure. While all is well, some are: see [`probes`].
 pub(super) async fn write(desk: &Desk) -> Result<(), Failure> {
+    let written = write_some(desk, desk.checks.load(Ordering::Relaxed)).await;
+    if written.is_ok() {
+        desk.checks.fetch_add(1, Ordering::Relaxed);
+    } else {
+        desk.checks.store(0, Ordering::Relaxed);
+    }
+    written
+}
+
+async fn write_some(desk: &Desk, turn: usize) -> Result<(), Failure> {
     let mut call = scripts::PROBE.prepare_invoke();
     call.key(desk.keys.single("probe"))
         .key(desk.keys.single("schema"));
@@ -19,14 +33,24 @@ pub(super) async fn write(desk: &Desk) -> Result<(), Failure> {
     if !desk.is_cluster() {
         return Ok(());
     }
-    let sections = desk.keys.sections().into_iter();
-    let sections = sections.map(|section| format!("{section}probe"));
-    let probes = desk.keys.each("probe").into_iter().chain(sections);
-    let written = probes.map(async |probe| {
+    let written = probes(desk, turn).into_iter().map(async |probe| {
         let _count: u64 = desk.command(redis::cmd("INCR").arg(probe)).await?;
         Ok::<_, Failure>(())
     });
     try_join_all(written).await.map(drop)
+}
+
+/// What is written to: thousands of sidecars do so every few seconds. Evenly apart, so that up to eight
+/// servers are each met each time, and others each time, so that any number of them is gone round in eight.
+fn probes(desk: &Desk, turn: usize) -> Vec<String> {
+    let sections = desk.keys.sections().into_iter();
+    let sections: Vec<_> = sections.map(|section| format!("{section}probe")).collect();
+    let buckets = desk.keys.each("probe");
+    if turn == 0 {
+        return [buckets, sections].concat();
+    }
+    let some = some_of(buckets, WRITTEN_AT_ONCE, turn);
+    some.chain(some_of(sections, 1, turn)).collect()
 }
 
 /// See [`Store::ping`](crate::store::Store::ping).
@@ -37,11 +61,8 @@ pub(super) async fn read(desk: &Desk) -> Result<(), Failure> {
     if !desk.is_cluster() {
         return Ok(());
     }
-    let buckets = desk.keys.each("probe");
-    let apart = (buckets.len() / AT_ONCE).max(1);
-    let first = desk.pings.fetch_add(1, Ordering::Relaxed) % apart;
-    let read = buckets.into_iter().skip(first).step_by(apart);
-    let read = read.map(async |probe| {
+    let turn = desk.pings.fetch_add(1, Ordering::Relaxed);
+    let read = some_of(desk.keys.each("probe"), READ_AT_ONCE, turn).map(async |probe| {
         let _there: bool = desk.command(redis::cmd("EXISTS").arg(probe)).await?;
         Ok::<_, Failure>(())
     });

@@ -20,6 +20,14 @@ use crate::store::Error;
 /// Each operation prepares its statements once.
 const STATEMENTS: usize = 128;
 
+/// Pages that the write-ahead log gathers (16 MiB) before they are carried over to the file. SQLite's own
+/// measure is a quarter of that; with this one, a renewal writes a third less.
+const CARRY_OVER: u32 = 4000;
+
+/// Of each connection that reads. SQLite takes four times as much by itself; but what it has read, the
+/// system has in memory too, and shares.
+const READ_CACHE_KIB: i32 = 512;
+
 /// While another process turns a new file to WAL, SQLite answers "busy" without waiting.
 const WAL_RETRY: Duration = Duration::from_millis(10);
 
@@ -54,6 +62,7 @@ fn nothing(path: &Path) -> Error {
 pub(super) fn open_reader(path: &Path, options: &Options) -> Result<Connection, Failure> {
     let db = connect(path, options)?;
     db.pragma_update(None, "query_only", true)?;
+    db.pragma_update(None, "cache_size", -READ_CACHE_KIB)?;
     Ok(db)
 }
 
@@ -100,6 +109,7 @@ fn connect(path: &Path, options: &Options) -> Result<Connection, Failure> {
     db.busy_timeout(options.busy_timeout)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "wal_autocheckpoint", CARRY_OVER)?;
     if let Some(pages) = options.max_pages {
         db.pragma_update_and_check(None, "max_page_count", pages, |_row| Ok(()))?;
     }

@@ -19,7 +19,14 @@ use crate::{
 /// In the order in which [`read`] takes them and [`Record::put`] gives them.
 macro_rules! columns {
     () => {
-        "provider, user, id, generation, reauth_reason, reauth_since, access, refresh, renewed_at, \
+        concat!("provider, user, ", $crate::store::sqlite::rows::values!())
+    };
+}
+
+/// Those that are not the key.
+macro_rules! values {
+    () => {
+        "id, generation, reauth_reason, reauth_since, access, refresh, renewed_at, \
          access_expires_at, refresh_expires_at, external_id, organization, managed_user_id, scope, \
          intent_owner, intent_redemption, intent_attempts, intent_at, before_owner, \
          before_redemption, before_at, cooldown_until, cooldown_failures, forced_at, created_at, \
@@ -27,7 +34,15 @@ macro_rules! columns {
     };
 }
 
-pub(super) use columns;
+pub(super) use {columns, values};
+
+/// What [`values`] are bound to.
+macro_rules! places {
+    () => {
+        "?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
+         ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29"
+    };
+}
 
 /// `SELECT` of whole rows; conditions follow.
 pub(super) const SELECT: &str = concat!("SELECT ", columns!(), " FROM connections");
@@ -46,11 +61,17 @@ const SELECT_ONE: &str = concat!(
     " FROM connections WHERE provider = ?1 AND user = ?2"
 );
 
+/// What is there already keeps its place in the file.
 const PUT: &str = concat!(
-    "INSERT OR REPLACE INTO connections (",
+    "INSERT INTO connections (",
     columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)"
+    ") VALUES (?1, ?2, ",
+    places!(),
+    ") ON CONFLICT (provider, user) DO UPDATE SET (",
+    values!(),
+    ") = (",
+    places!(),
+    ")"
 );
 
 /// Takes the cells of a row one after the other.

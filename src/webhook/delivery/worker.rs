@@ -4,7 +4,7 @@
 //! 2. A claim lasts [`CLAIM`] and is prolonged while the app thinks. A worker that lost it goes on, but
 //!    settles nothing: the app may then get the event twice, with the same id.
 //! 3. Work is looked for when something was accepted here, when something was settled, and otherwise
-//!    every few seconds, with jitter: what another process has accepted waits no longer than that.
+//!    when the [`Lookout`] says so: what a process has left waits no longer than that.
 //! 4. When the drain begins nothing new is claimed; what is under way is finished.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -30,7 +30,7 @@ use crate::{
         random::SharedRandom,
         steps::{self, Step},
     },
-    store::{Claimed, Deliveries, Delivery, Settled, seal::KeyRing},
+    store::{Claimed, Deliveries, Delivery, Lookout, Settled, seal::KeyRing},
     webhook::{
         Config, Error,
         envelope::{Envelope, Envelopes},
@@ -38,12 +38,12 @@ use crate::{
     },
 };
 
-/// How long a line is held at a time: with [`IDLE`], a line of a dead process is taken over within
-/// fifteen seconds.
+/// How long a line is held at a time: with the few seconds until somebody looks, or the duty to look
+/// is taken over, a line of a dead process is taken over within fifteen seconds.
 const CLAIM: Duration = Duration::from_secs(9);
 
-/// How long nothing is looked for when there was nothing, at most.
-const IDLE: Duration = Duration::from_secs(5);
+/// How long nothing is looked for when all places are taken, at most.
+const FULL: Duration = Duration::from_secs(5);
 
 /// How long the store is left alone when it failed.
 const STORE_REST: Duration = Duration::from_secs(2);
@@ -93,6 +93,8 @@ pub struct Parts {
     pub keys: Arc<KeyRing>,
     /// Rung when something was accepted in this process.
     pub accepted: Arc<Notify>,
+    /// Says when to look for more.
+    pub lookout: Lookout,
     /// Tells the time.
     pub clock: SharedClock,
     /// Draws jitter.
@@ -120,6 +122,16 @@ struct Worker {
     random: SharedRandom,
     lifecycle: Lifecycle,
     observer: Arc<dyn Observer>,
+}
+
+/// What a look came to.
+enum Looked {
+    /// There may be more.
+    Onward,
+    /// There was nothing more.
+    AllTaken,
+    /// There is no place for more.
+    Full,
 }
 
 /// Delivers until the drain begins, if there is somewhere to deliver to.
@@ -154,28 +166,34 @@ pub fn deliver(parts: Parts) -> Result<(), Error> {
         lifecycle: parts.lifecycle.clone(),
         observer: parts.observer,
     });
-    parts.lifecycle.spawn_until_drain(worker.work());
+    parts
+        .lifecycle
+        .spawn_until_drain(worker.work(parts.lookout));
     Ok(())
 }
 
 // === impl Worker ===
 
 impl Worker {
-    async fn work(self: Arc<Self>) {
+    async fn work(self: Arc<Self>, mut lookout: Lookout) {
         loop {
             // Armed before looking, so that what comes between the look and the wait is not missed.
             let more = self.more.notified();
             tokio::pin!(more);
             more.as_mut().enable();
-            let wait = self.look().await;
-            if !wait.is_zero() {
-                let _woken = timeout(wait, more).await;
+            match self.look().await {
+                Looked::Onward => {}
+                Looked::AllTaken => tokio::select! {
+                    () = lookout.wait() => {}
+                    () = more => {}
+                },
+                Looked::Full => drop(timeout(FULL, more).await),
             }
         }
     }
 
-    /// Claims what there are places for and begins to deliver it; how long to wait if nobody calls.
-    async fn look(self: &Arc<Self>) -> Duration {
+    /// Claims what there are places for and begins to deliver it.
+    async fn look(self: &Arc<Self>) -> Looked {
         let appetite = if self.is_single {
             self.destinations.appetite(Instant::now())
         } else {
@@ -186,7 +204,7 @@ impl Worker {
             Err(alone) => {
                 // Nothing could be tried; being called does not change that.
                 sleep(alone).await;
-                return Duration::ZERO;
+                return Looked::Onward;
             }
         };
         let mut places = Vec::new();
@@ -196,7 +214,7 @@ impl Worker {
             places.push(place);
         }
         if places.is_empty() {
-            return IDLE;
+            return Looked::Full;
         }
         let wanted = places.len();
         steps::reached(Step::Looking).await;
@@ -209,7 +227,7 @@ impl Worker {
                     "the store cannot be asked for deliveries",
                 );
                 sleep(STORE_REST).await;
-                return Duration::ZERO;
+                return Looked::Onward;
             }
         };
         let found_less = claimed.len() < wanted;
@@ -220,9 +238,9 @@ impl Worker {
             );
         }
         if found_less {
-            IDLE / 2 + self.random.up_to(IDLE / 2)
+            Looked::AllTaken
         } else {
-            Duration::ZERO
+            Looked::Onward
         }
     }
 

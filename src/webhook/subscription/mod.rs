@@ -18,7 +18,7 @@ use super::route::{LINGERS, Route, Routes, Target};
 use crate::{
     base::{clock::SharedClock, ids::ConnectionKey, lifecycle::Lifecycle, random::SharedRandom},
     provider::{SharedProvider, Webhooks},
-    store::{self, Everything, Existing, JobKind, JobStates, seal::KeyRing},
+    store::{self, Everything, Existing, JobKind, JobStates, Lookout, seal::KeyRing},
     token::{TokenSource, with_token},
 };
 
@@ -156,11 +156,11 @@ impl Subscriptions {
         Ok(Some(View::of(&job, state.as_ref())))
     }
 
-    /// Watches until the drain begins.
-    pub fn watch(&self) {
+    /// Watches until the drain begins, and looks for what is due when `lookout` says so.
+    pub fn watch(&self, lookout: Lookout) {
         if self.0.public_url.is_some() {
             let lifecycle = &self.0.lifecycle;
-            lifecycle.spawn_until_drain(watch::watch(Arc::clone(&self.0)));
+            lifecycle.spawn_until_drain(watch::watch(Arc::clone(&self.0), lookout));
         }
     }
 }

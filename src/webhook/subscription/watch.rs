@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::timeout;
-
 use super::{
     Inner, Route,
     state::{Standing, State},
@@ -14,12 +12,9 @@ use crate::{
         ids::{ConnectionKey, OwnerId},
     },
     provider::{ApiError, Subscribed, Wanted, Webhooks},
-    store::{self, Connection, Job, JobKind, Status},
+    store::{self, Connection, Job, JobKind, Lookout, Status},
     token::{WithTokenError, account_of, with_token},
 };
-
-/// How often due subscriptions are looked for.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// How long one is claimed; a step makes at most a few calls.
 const CLAIM: Duration = Duration::from_mins(2);
@@ -43,7 +38,7 @@ const AFTER_FAILURES: Backoff = Backoff {
 };
 
 /// Watches for ever.
-pub(super) async fn watch(inner: Arc<Inner>) {
+pub(super) async fn watch(inner: Arc<Inner>, mut lookout: Lookout) {
     let owner = OwnerId::random(&*inner.random);
     loop {
         let claimed = inner
@@ -64,8 +59,10 @@ pub(super) async fn watch(inner: Arc<Inner>) {
         let work = jobs.into_iter().map(|job| step(&inner, owner, job));
         futures_util::future::join_all(work).await;
         if idle {
-            let wait = LOOK / 2 + inner.random.up_to(LOOK);
-            let _asked = timeout(wait, inner.asked.notified()).await;
+            tokio::select! {
+                () = lookout.wait() => {}
+                () = inner.asked.notified() => {}
+            }
         }
     }
 }
