@@ -148,6 +148,7 @@ fn due(now: Timestamp) -> Due {
         renewed_before: now.saturating_sub(KEEP_ALIVE),
         refresh_ends_before: now.saturating_add(KEEP_ALIVE),
         now,
+        longest_cooldown: now.saturating_add(Duration::from_mins(5)),
         limit: SWEPT,
     }
 }

@@ -50,6 +50,16 @@ fn the_examples_of_the_sandbox_page_do_what_it_shows() {
 }
 
 #[test]
+fn the_examples_of_the_page_on_connecting_do_what_it_shows() {
+    run_examples("docs/connecting.md", 4);
+}
+
+#[test]
+fn the_examples_of_the_page_on_webhooks_do_what_it_shows() {
+    run_examples("docs/webhooks.md", 1);
+}
+
+#[test]
 fn the_table_of_errors_has_every_error_of_the_proxy_and_no_other() {
     let readme = read("README.md");
     let (_, table) = readme.split_once("<!-- table: errors -->").unwrap();
@@ -419,11 +429,19 @@ fn anchor(heading: &str) -> String {
 
 fn documents() -> Vec<String> {
     let mut documents = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "md") {
-            let name = path.file_name().unwrap().to_string_lossy();
-            documents.push(format!("docs/{name}"));
+    for folder in [
+        "docs",
+        "docs/examples",
+        "docs/examples/express",
+        "docs/examples/nextjs",
+        "docs/examples/fastapi",
+    ] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let name = path.file_name().unwrap().to_string_lossy();
+                documents.push(format!("{folder}/{name}"));
+            }
         }
     }
     documents

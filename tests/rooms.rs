@@ -39,7 +39,17 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "admin",
-        &["base", "telemetry", "http", "provider", "store", "token"],
+        &[
+            "base",
+            "telemetry",
+            "http",
+            "provider",
+            "store",
+            "token",
+            "connect",
+            "webhook",
+            "meeting",
+        ],
     ),
     ("sandbox", &["base", "http"]),
     (

@@ -126,6 +126,11 @@ impl Check {
         self.set(Health::NotReady, Some(reason.into()));
     }
 
+    /// Requests are still served, but nobody should send more, because `reason`.
+    pub fn draining(&self, reason: impl Into<String>) {
+        self.set(Health::Draining, Some(reason.into()));
+    }
+
     fn set(&self, status: Health, reason: Option<String>) {
         let component = Component { status, reason };
         self.components.lock().insert(self.name, component);

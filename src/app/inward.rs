@@ -14,9 +14,13 @@ use crate::{
     config::Settings,
     connect::{self, Connect, IssuedTokens},
     meeting::{Archive, Enricher, Sync, sync},
+    store::JobKind,
     telemetry::metrics::Metrics,
     token::TokenSource,
-    webhook::{Intake, Subscriptions, Teller, delivery, intake, subscription, upkeep},
+    webhook::{
+        Intake, Newcomers, Replays, Subscriptions, Teller, delivery, intake, newcomers,
+        subscription, upkeep,
+    },
 };
 
 /// The rooms of the other direction.
@@ -33,6 +37,8 @@ pub struct Inward {
     pub sync: Sync,
     /// Shows meetings.
     pub archive: Archive,
+    /// Delivers again what was delivered or given up.
+    pub replays: Replays,
 }
 
 /// What all of these rooms share.
@@ -61,6 +67,7 @@ impl Inward {
         inward.sync.work();
         inward.subscriptions.watch();
         shared.deliver()?;
+        shared.look_for_newcomers(&inward.intake);
         Ok(inward)
     }
 
@@ -116,6 +123,10 @@ impl<'a> Shared<'a> {
             subscriptions,
             sync,
             archive,
+            replays: Replays::new(
+                Arc::clone(&core.everything) as _,
+                Arc::clone(&self.accepted),
+            ),
         }
     }
 
@@ -202,6 +213,27 @@ impl<'a> Shared<'a> {
             random: Arc::clone(&core.random),
             lifecycle: core.lifecycle.clone(),
         })
+    }
+
+    /// Looks after connections that were imported, or saved by another version.
+    fn look_for_newcomers(&self, intake: &Intake) {
+        let core = self.core;
+        let subscribed = self.settings.ingress.public_url.is_some();
+        let read = self.settings.meetings.store;
+        let jobs = [
+            subscribed.then_some(JobKind::Subscription),
+            read.then_some(JobKind::Sync),
+        ];
+        let newcomers = Newcomers::new(newcomers::Parts {
+            store: Arc::clone(&core.everything),
+            duties: Arc::clone(&core.store),
+            providers: core.providers.clone(),
+            intake: intake.clone(),
+            jobs: jobs.into_iter().flatten().collect(),
+            random: Arc::clone(&core.random),
+            lifecycle: core.lifecycle.clone(),
+        });
+        newcomers.keep_looking();
     }
 
     /// Delivers and forgets, where there is somewhere to deliver to.

@@ -1,32 +1,58 @@
 //! The proxy's local calls, answered by the rooms that know connections.
 
 use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     base::ids::ConnectionKey,
     connect::{self, Connect},
+    meeting::Sync,
     proxy::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls},
-    store::{Connection, Status},
+    store::{self, Connection, Status},
     token::{Error, Tokens},
+    webhook::Subscriptions,
 };
 
-/// Answers for [`Tokens`] and [`Connect`].
-#[derive(Clone, Debug)]
+/// Answers for the rooms.
+#[derive(Clone)]
 pub(super) struct FromRooms {
     pub(super) tokens: Tokens,
     pub(super) connect: Connect,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) sync: Sync,
+}
+
+// === impl FromRooms ===
+
+impl FromRooms {
+    /// `connection` with what belongs to it. That it can be used counts more than the rest: what cannot
+    /// be told of that is left out.
+    async fn view(&self, connection: &Connection) -> ConnectionView {
+        let key = &connection.key;
+        let (subscription, sync) =
+            futures_util::future::join(self.subscriptions.view(key), self.sync.progress(key)).await;
+        ConnectionView {
+            subscription: told_of(key, subscription),
+            sync: told_of(key, sync),
+            ..view(connection)
+        }
+    }
 }
 
 #[async_trait]
 impl LocalCalls for FromRooms {
     async fn connection(&self, key: ConnectionKey) -> Result<Option<ConnectionView>, Error> {
-        Ok(self.tokens.connection(&key).await?.as_ref().map(view))
+        match self.tokens.connection(&key).await? {
+            Some(connection) => Ok(Some(self.view(&connection).await)),
+            None => Ok(None),
+        }
     }
 
     async fn refresh(&self, key: ConnectionKey, force: Force) -> Result<ConnectionView, Error> {
         self.tokens.refresh(&key, force == Force::Yes).await?;
         match self.tokens.connection(&key).await? {
-            Some(connection) => Ok(view(&connection)),
+            Some(connection) => Ok(self.view(&connection).await),
             None => Err(Error::NotConnected { key }),
         }
     }
@@ -78,5 +104,25 @@ fn view(connection: &Connection) -> ConnectionView {
         organization: connection.organization.clone(),
         managed: connection.managed_user_id.is_some(),
         scope: connection.scope.clone(),
+        subscription: None,
+        sync: None,
+    }
+}
+
+/// What belongs to the connection of `key`, as JSON.
+fn told_of(
+    key: &ConnectionKey,
+    read: Result<Option<impl Serialize>, store::Error>,
+) -> Option<Value> {
+    match read {
+        Ok(found) => serde_json::to_value(found?).ok(),
+        Err(error) => {
+            tracing::warn!(
+                provider = %key.provider, user = %key.user,
+                error = &error as &dyn std::error::Error,
+                "a part of what is known of a connection cannot be read",
+            );
+            None
+        }
     }
 }

@@ -55,6 +55,7 @@ fn say(known: &[Finding], findings: &[Finding]) {
 const fn word(concern: Concern) -> label::Concern {
     match concern {
         Concern::Persistence => label::Concern::Persistence,
+        Concern::Flush => label::Concern::Flush,
         Concern::Eviction => label::Concern::Eviction,
         Concern::Replication => label::Concern::Replication,
         Concern::Unchecked => label::Concern::Unchecked,
@@ -62,7 +63,7 @@ const fn word(concern: Concern) -> label::Concern {
 }
 
 /// A figure for each concern.
-pub(super) struct Gauges([(Concern, Gauge); 4]);
+pub(super) struct Gauges([(Concern, Gauge); 5]);
 
 // === impl Gauges ===
 

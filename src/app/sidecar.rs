@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 use tower::ServiceExt;
 
 use super::{
@@ -15,10 +15,10 @@ use super::{
     local_calls::FromRooms, observer, promises, readiness,
 };
 use crate::{
-    admin::{self, Readiness},
+    admin::{self, Readiness, api},
     base::{clock::SystemClock, ids::ProviderName, lifecycle::Lifecycle},
     config::Settings,
-    connect::{self, Connect},
+    connect,
     http::{
         Listen,
         client::Client,
@@ -38,6 +38,7 @@ pub struct Sidecar {
     core: Core,
     /// Runs the admin listener, which outlives the drain.
     probes: Lifecycle,
+    readiness: Readiness,
     outbound: Listen,
     ingress: Listen,
     admin: Listen,
@@ -70,11 +71,15 @@ impl Sidecar {
             admin: admin.local_addr(),
             core,
             probes: Lifecycle::new(),
+            readiness: Readiness::new(lifecycle.clone()),
         };
         let inward = Inward::open(&sidecar.core, settings, &metrics, &names, announcer)?;
-        sidecar.open_admin(admin, &metrics, failed).await;
+        let api = sidecar.api(settings, &names, &inward);
+        sidecar
+            .open_admin(admin, settings, &metrics, failed, api)
+            .await;
         sidecar.open_ingress(ingress, settings, &inward);
-        sidecar.open_outbound(outbound, settings, &metrics, &names, inward.connect)?;
+        sidecar.open_outbound(outbound, settings, &metrics, &names, inward)?;
         tracing::info!(
             outbound = %sidecar.outbound,
             ingress = %sidecar.ingress,
@@ -85,9 +90,33 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    async fn open_admin(&self, bound: Bound, metrics: &Arc<Metrics>, failed: Arc<Notify>) {
+    /// What the API for operators is answered from.
+    fn api(&self, settings: &Settings, names: &[ProviderName], inward: &Inward) -> api::Parts {
+        let core = &self.core;
+        api::Parts {
+            providers: names.iter().cloned().collect(),
+            store: Arc::clone(&core.everything),
+            tokens: core.tokens.clone(),
+            connect: inward.connect.clone(),
+            subscriptions: inward.subscriptions.clone(),
+            sync: inward.sync.clone(),
+            archive: settings.meetings.store.then(|| inward.archive.clone()),
+            replays: inward.replays.clone(),
+            clock: Arc::clone(&core.clock),
+            lifecycle: core.lifecycle.clone(),
+        }
+    }
+
+    async fn open_admin(
+        &self,
+        bound: Bound,
+        settings: &Settings,
+        metrics: &Arc<Metrics>,
+        failed: Arc<Notify>,
+        api: api::Parts,
+    ) {
         let core = || self.core.clone();
-        let readiness = Readiness::new(self.core.lifecycle.clone());
+        let readiness = self.readiness.clone();
         let mut checks = readiness::Checks::new(&readiness, failed);
         checks.look(&self.core).await;
         let lifecycle = &self.core.lifecycle;
@@ -95,7 +124,7 @@ impl Sidecar {
         drop(lifecycle.spawn(readiness::keep_counting(core(), Arc::clone(metrics))));
         let gauges = promises::Gauges::new(metrics);
         lifecycle.spawn_until_drain(promises::keep_looking(core(), gauges));
-        let router = admin::router(readiness, Arc::clone(metrics));
+        let router = admin::router(&settings.admin, readiness, Arc::clone(metrics), api);
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)
         });
@@ -107,8 +136,8 @@ impl Sidecar {
             .connect
             .routes()
             .merge(inward.intake.clone().router());
-        let limit = settings.ingress.max_body_bytes;
-        let service = connect::ingress(rooms, limit, Arc::new(observer::OfVisits));
+        let observer = Arc::new(observer::OfVisits);
+        let service = connect::ingress(rooms, &settings.ingress, observer);
         server::serve(bound, &self.core.lifecycle, service);
     }
 
@@ -118,7 +147,7 @@ impl Sidecar {
         settings: &Settings,
         metrics: &Arc<Metrics>,
         names: &[ProviderName],
-        connect: Connect,
+        inward: Inward,
     ) -> Result<(), StartError> {
         let tls = tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?;
         let mut config = settings.outbound.clone();
@@ -130,7 +159,9 @@ impl Sidecar {
             tokens: Arc::new(self.core.tokens.clone()),
             local: Arc::new(FromRooms {
                 tokens: self.core.tokens.clone(),
-                connect,
+                connect: inward.connect,
+                subscriptions: inward.subscriptions,
+                sync: inward.sync,
             }),
             client: Client::new(tls, &self.core.lifecycle),
             clock: Arc::clone(&self.core.clock),
@@ -165,9 +196,19 @@ impl Sidecar {
         &self.core.lifecycle
     }
 
-    /// Serves until the next signal, then drains.
-    pub async fn run_until_signal(self, signals: &mut Signals) -> Ending {
+    /// Serves until the next signal, and `linger` beyond it or until another one; then drains.
+    ///
+    /// Meanwhile `/readyz` says that it is draining, so that nobody sends it more: those who choose among
+    /// several hear of an end later than the process.
+    pub async fn run_until_signal(self, signals: &mut Signals, linger: Duration) -> Ending {
         signals.next().await;
+        if !linger.is_zero() {
+            let secs = linger.as_secs_f32();
+            tracing::info!(linger_secs = secs, "told to end; serving on for a while");
+            let told = format!("told to end; serves on for {secs} s");
+            self.readiness.check("process").draining(told);
+            drop(timeout(linger, signals.next()).await);
+        }
         self.drain(signals).await
     }
 

@@ -4,12 +4,16 @@ use std::{io::Write, time::Duration};
 
 use clap::Args;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
-use super::{Context, Error, Outcome, block_on, write, write_json};
+use super::{Context, Error, Outcome, block_on, duration, write, write_json};
 use crate::http::Listen;
 
 /// How long a probe waits; Kubernetes gives it one second by default.
 const TIMEOUT: Duration = Duration::from_millis(900);
+
+/// How often `--wait` asks.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// What to ask.
 #[derive(Debug, Args)]
@@ -17,6 +21,9 @@ pub(super) struct Options {
     /// Ask whether the process lives, not whether it is ready
     #[arg(long)]
     live: bool,
+    /// Ask again for up to this long until the answer is yes
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
+    wait: Duration,
 }
 
 /// Asks the admin listener of the running sidecar; fails unless it says yes.
@@ -24,7 +31,7 @@ pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write)
     let loaded = context.loaded()?;
     let listen = &loaded.settings.admin.listen;
     let path = if options.live { "/livez" } else { "/readyz" };
-    let (status, body) = block_on(ask(listen, path))??;
+    let (status, body) = block_on(ask_for(listen, path, options.wait))??;
     if context.global.json {
         let plain = || json!({ "status": body.trim_end() });
         write_json(
@@ -60,6 +67,23 @@ fn as_text(body: &str) -> String {
         }
     }
     lines
+}
+
+/// Asks until the answer is yes, or `wait` is over: the last answer.
+async fn ask_for(
+    listen: &Listen,
+    path: &str,
+    wait: Duration,
+) -> Result<(http::StatusCode, String), Error> {
+    let until = Instant::now() + wait;
+    loop {
+        let answer = ask(listen, path).await;
+        let is_well = answer.as_ref().is_ok_and(|(status, _)| status.is_success());
+        if is_well || Instant::now() >= until {
+            return answer;
+        }
+        sleep(ASK_EVERY).await;
+    }
 }
 
 async fn ask(listen: &Listen, path: &str) -> Result<(http::StatusCode, String), Error> {

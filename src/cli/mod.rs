@@ -10,6 +10,7 @@ use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -74,7 +75,7 @@ enum Command {
     /// SIGTERM and SIGINT drain: no new requests, those under way have 25 seconds. A second signal
     /// ends it at once. Without a configuration it starts on SQLite in the working directory, and
     /// makes a key file beside the database.
-    Run,
+    Run(run::Options),
     /// Try it all without any account: sandbox, sidecar and connected users in one process
     Demo(demo::Options),
     /// Run the emulated Cal.com and Calendly alone
@@ -129,7 +130,7 @@ fn dispatch(cli: &Cli) -> Outcome {
     };
     let mut out = io::stdout().lock();
     match &cli.command {
-        Command::Run => run::run(&context),
+        Command::Run(options) => run::run(options, &context),
         Command::Demo(options) => demo::run(options, &context, &mut out),
         Command::Sandbox(options) => sandbox::run(options, &context, &mut out),
         Command::Check => check::run(&context, &mut out),
@@ -171,6 +172,12 @@ impl Context<'_> {
              `daypass {command} --help` for what it can be told"
         )))
     }
+}
+
+/// A duration on the command line, as in the configuration.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a duration such as \"500ms\", \"5s\" or \"2m\"".to_owned();
+    config::parse_duration(text).ok_or_else(wrong)
 }
 
 /// Runs `work` on a runtime of its own.

@@ -17,7 +17,7 @@ const UNITS: [(&str, u64); 5] = [
 ];
 
 /// Reads a duration; `None` for anything else, and for what exceeds some 500 million years.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return None;

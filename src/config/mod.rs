@@ -47,6 +47,7 @@ mod webhooks;
 
 use context::Context;
 use document::Document;
+pub use duration::parse as parse_duration;
 pub use encryption::{Encryption, EncryptionKey};
 pub use key_file::{KeyFile, KeyFileError, ensure_key_file, key_file_beside, read_key_file};
 pub use problem::{Finding, Origin, Problems};

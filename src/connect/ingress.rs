@@ -7,6 +7,8 @@
 //! 3. No answer is stored by a cache, framed, guessed at by its content, or told of where its links
 //!    lead.
 //! 4. Bodies are bounded for every handler that reads one whole.
+//! 5. If the public address has a path, every route answers below it as well: an ingress in front of the
+//!    cluster may take that path away or not.
 //!
 //! Deliberately without `Cross-Origin-Opener-Policy`: an app may open a link in a window of its own and
 //! wait for that window to come back.
@@ -25,7 +27,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 
-use super::{told::Reader, trouble::Trouble};
+use super::{Config, place::Place, told::Reader, trouble::Trouble};
 use crate::http::access_log::{AccessLogLayer, LoggedBody, Observe, Record, Tracked};
 
 /// What the ingress listener serves.
@@ -47,13 +49,13 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("x-robots-tag"), "noindex"),
 ];
 
-/// Serves the routes of `rooms`; bodies are read up to `max_body_bytes`.
-pub fn ingress(rooms: Router, max_body_bytes: usize, observer: Arc<dyn Observe>) -> Ingress {
-    let router = rooms
+/// Serves the routes of `rooms` as `config` says.
+pub fn ingress(rooms: Router, config: &Config, observer: Arc<dyn Observe>) -> Ingress {
+    let router = also_below_the_public_path(rooms, config)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(note_route))
-        .layer(DefaultBodyLimit::max(max_body_bytes));
+        .layer(DefaultBodyLimit::max(config.max_body_bytes));
     let places = Arc::new(Semaphore::new(PLACES));
     let answering = tower::service_fn(move |tracked: Tracked<Body>| {
         let (router, places) = (router.clone(), Arc::clone(&places));
@@ -66,6 +68,14 @@ pub fn ingress(rooms: Router, max_body_bytes: usize, observer: Arc<dyn Observe>)
         .layer(AccessLogLayer::new(observer))
         .service(answering);
     BoxCloneSyncService::new(service)
+}
+
+fn also_below_the_public_path(rooms: Router, config: &Config) -> Router {
+    let place = config.public_url.as_ref().map(Place::new);
+    match place.as_ref().map_or("", Place::prefix) {
+        "" => rooms,
+        prefix => rooms.clone().nest(prefix, rooms),
+    }
 }
 
 async fn answer(router: Router, places: &Semaphore, tracked: Tracked<Body>) -> Response {

@@ -118,7 +118,11 @@ impl Room {
     }
 
     /// Which user has the managed user `id`.
-    async fn owner(&self, provider: &ProviderName, id: i64) -> Result<Option<UserId>, Error> {
+    pub(super) async fn owner(
+        &self,
+        provider: &ProviderName,
+        id: i64,
+    ) -> Result<Option<UserId>, Error> {
         let all = self.accounts.of_account(provider, &id.to_string()).await?;
         let owner = all.into_iter().find(|connection| has(connection, id));
         Ok(owner.map(|connection| connection.key.user))
@@ -158,7 +162,7 @@ impl Room {
     }
 }
 
-fn managed_users(provider: &SharedProvider) -> Result<&dyn ManagedUsers, Error> {
+pub(super) fn managed_users(provider: &SharedProvider) -> Result<&dyn ManagedUsers, Error> {
     provider
         .managed_users()
         .ok_or_else(|| Error::NoManagedUsers {

@@ -42,6 +42,7 @@ mod disconnect;
 mod ending;
 mod flow;
 mod follower;
+mod import;
 mod ingress;
 mod limiter;
 mod managed;
@@ -142,7 +143,7 @@ pub enum Error {
         provider: ProviderName,
     },
     /// The caller wants browsers sent to where they must not be sent.
-    #[error("return_to cannot be used: {0}")]
+    #[error("return_to cannot be used")]
     ReturnTo(#[from] ReturnFault),
     /// What a consent at this provider needs is not configured. The operator must act.
     #[error("nobody can be connected to {provider}")]
@@ -266,13 +267,9 @@ impl Connect {
     pub fn routes(&self) -> Router {
         let room = &self.0;
         let routes = atoms::routes(room);
-        let Some(place) = &room.place else {
-            return routes;
-        };
-        let routes = routes.merge(visit::routes(room));
-        match place.prefix() {
-            "" => routes,
-            prefix => routes.clone().nest(prefix, routes),
+        match &room.place {
+            Some(_) => routes.merge(visit::routes(room)),
+            None => routes,
         }
     }
 }

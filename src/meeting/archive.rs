@@ -2,12 +2,14 @@
 //!
 //! 1. Whose, when and how it stands are kept in plain, so that a store can list; title, people and
 //!    places are sealed, bound to the user and the meeting.
-//! 2. A webhook may tell less than the API. What it leaves open stays as it was known
-//!    ([`Attendees`]).
+//! 2. A webhook, or a page of a list, may tell less than the API does of one meeting. What it leaves
+//!    open stays as it was known ([`Attendees`]), and whether a meeting was ever read whole is kept with
+//!    it ([`Told`]).
 //! 3. Of two versions the later by the provider's time stands; what is over stays over
-//!    ([`store::Meetings`]).
+//!    ([`store::Meetings`]). A whole reading that has to stand back for what was told of the same
+//!    moment, or a later one, still fills in what that left open.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,6 +78,38 @@ pub struct Details {
     pub raw: Value,
 }
 
+/// How much was told of a meeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// By a webhook or a list, which may leave things open.
+    Partly,
+    /// All there is.
+    Whole,
+}
+
+/// What keeping a meeting came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What was written.
+    pub upserted: Upserted,
+    /// Whether what is kept now was read whole.
+    pub is_whole: bool,
+}
+
+/// As it is sealed.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    #[serde(flatten)]
+    details: Details,
+    /// Versions before this one did not note it.
+    #[serde(default)]
+    is_whole: bool,
+}
+
+/// By how much a whole reading outranks what was told of the same moment. Providers tell no two changes
+/// so near to each other.
+const FILLED: Duration = Duration::from_millis(1);
+
 // === impl Archive ===
 
 impl Archive {
@@ -93,25 +127,67 @@ impl Archive {
         &self,
         key: &ConnectionKey,
         meetings: &[provider::Meeting],
-    ) -> Result<Vec<Upserted>, store::Error> {
-        let mut batch = Vec::with_capacity(meetings.len());
+        told: Told,
+    ) -> Result<Vec<Kept>, store::Error> {
+        let (mut batch, mut whole) = (Vec::new(), Vec::new());
         for meeting in meetings {
-            // What does not open is written over: the provider knows it better.
-            let known = self.store.meeting(key, &meeting.id).await?;
-            let known = known.and_then(|known| self.open(&known).ok());
-            let details = merged(meeting, known);
-            batch.push(StoredMeeting {
-                key: key.clone(),
-                external_id: meeting.id.clone(),
-                status: meeting.status.as_str().to_owned(),
-                is_over: meeting.status.is_terminal(),
-                starts_at: meeting.start,
-                ends_at: meeting.end,
-                version: meeting.updated_at,
-                details: self.seal(key, &meeting.id, &details),
-            });
+            let stored = self.store.meeting(key, &meeting.id).await?;
+            let (row, is_whole) = self.row(key, meeting, told, stored);
+            batch.push(row);
+            whole.push(is_whole);
         }
-        self.store.upsert_meetings(batch).await
+        let upserted = self.store.upsert_meetings(batch).await?;
+        let kept = upserted.into_iter().zip(whole);
+        Ok(kept
+            .map(|(upserted, is_whole)| Kept { upserted, is_whole })
+            .collect())
+    }
+
+    /// What to write of `meeting` where `stored` is there, and whether what stands then is whole.
+    fn row(
+        &self,
+        key: &ConnectionKey,
+        meeting: &provider::Meeting,
+        told: Told,
+        stored: Option<StoredMeeting>,
+    ) -> (StoredMeeting, bool) {
+        // What does not open is written over: the provider knows it better.
+        let known = stored.and_then(|stored| Some((self.open(&stored).ok()?, stored)));
+        let is_whole = told == Told::Whole;
+        let known = match known {
+            Some((known, stored)) if stands(&stored, meeting) => {
+                if known.is_whole || !is_whole {
+                    return (stored, known.is_whole);
+                }
+                let filled = Known {
+                    details: filled(known.details, meeting),
+                    is_whole,
+                };
+                let row = StoredMeeting {
+                    version: stored.version.saturating_add(FILLED),
+                    details: self.seal(key, &meeting.id, &filled),
+                    ..stored
+                };
+                return (row, is_whole);
+            }
+            Some((known, _)) => Some(known.details),
+            None => None,
+        };
+        let new = Known {
+            details: merged(meeting, known),
+            is_whole,
+        };
+        let row = StoredMeeting {
+            key: key.clone(),
+            external_id: meeting.id.clone(),
+            status: meeting.status.as_str().to_owned(),
+            is_over: meeting.status.is_terminal(),
+            starts_at: meeting.start,
+            ends_at: meeting.end,
+            version: meeting.updated_at,
+            details: self.seal(key, &meeting.id, &new),
+        };
+        (row, is_whole)
     }
 
     /// Up to `limit` meetings in the order of their beginning, those after `after` only.
@@ -125,7 +201,7 @@ impl Archive {
         stored
             .into_iter()
             .map(|stored| {
-                let details = self.open(&stored)?;
+                let details = self.open(&stored)?.details;
                 Ok(Meeting {
                     provider: stored.key.provider,
                     user: stored.key.user,
@@ -149,14 +225,14 @@ impl Archive {
         self.store.prune_meetings(ended, limit).await
     }
 
-    fn seal(&self, key: &ConnectionKey, id: &str, details: &Details) -> store::seal::Sealed {
-        let text = Zeroizing::new(serde_json::to_vec(details).unwrap_or_default());
+    fn seal(&self, key: &ConnectionKey, id: &str, known: &Known) -> store::seal::Sealed {
+        let text = Zeroizing::new(serde_json::to_vec(known).unwrap_or_default());
         let subject = subject(key, id);
         let aad = Aad::of_record(&key.provider, &subject, Field::Meeting);
         self.keys.seal_bytes(&*self.random, &aad, &text)
     }
 
-    fn open(&self, stored: &StoredMeeting) -> Result<Details, store::Error> {
+    fn open(&self, stored: &StoredMeeting) -> Result<Known, store::Error> {
         let inconsistent = |what: String| store::Error::Inconsistent {
             row: format!("a meeting of {}", stored.key),
             what,
@@ -174,6 +250,44 @@ impl Archive {
 /// A user id has no space, so no two meetings share a subject.
 fn subject(key: &ConnectionKey, id: &str) -> String {
     format!("{} {id}", key.user)
+}
+
+/// Whether `stored` stays as it is when `new` is written ([`store::Meetings`]).
+fn stands(stored: &StoredMeeting, new: &provider::Meeting) -> bool {
+    if stored.is_over == new.status.is_terminal() {
+        new.updated_at <= stored.version
+    } else {
+        stored.is_over
+    }
+}
+
+/// What is `known` of a meeting, with what `whole` tells beyond that.
+fn filled(known: Details, whole: &provider::Meeting) -> Details {
+    let attendees = match &whole.attendees {
+        Attendees::Unknown => known.attendees,
+        Attendees::Some(all) | Attendees::All(all) => {
+            // Who is known already is known from the later word.
+            with_those(all.clone(), &known.attendees)
+        }
+    };
+    let title = if known.title.is_empty() {
+        whole.title.clone()
+    } else {
+        known.title
+    };
+    Details {
+        title,
+        join_url: known.join_url.or_else(|| whole.join_url.clone()),
+        location: known.location.or_else(|| whole.location.clone()),
+        attendees,
+        rescheduled_from: known
+            .rescheduled_from
+            .or_else(|| whole.rescheduled_from.clone()),
+        rescheduled_to: known
+            .rescheduled_to
+            .or_else(|| whole.rescheduled_to.clone()),
+        raw: whole.raw.clone(),
+    }
 }
 
 /// What is known of a meeting when `new` comes to what was `known`.

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Archive, Sync};
+use super::{Archive, Sync, Told};
 use crate::{
     base::{ids::ConnectionKey, lifecycle::Lifecycle},
     provider::{self, Event, SharedProvider},
@@ -92,7 +92,7 @@ impl Enricher {
         told: Option<provider::Meeting>,
     ) -> bool {
         if let Some(told) = told
-            && !self.keep(key, told).await
+            && !self.keep(key, told, Told::Partly).await
         {
             return false;
         }
@@ -103,7 +103,7 @@ impl Enricher {
             return false;
         };
         match timeout(PATIENCE, self.fetch(key, &id)).await {
-            Ok(Some(meeting)) => self.keep(key, meeting).await,
+            Ok(Some(meeting)) => self.keep(key, meeting, Told::Whole).await,
             Ok(None) | Err(_) => false,
         }
     }
@@ -128,8 +128,8 @@ impl Enricher {
         }
     }
 
-    async fn keep(&self, key: &ConnectionKey, meeting: provider::Meeting) -> bool {
-        match self.archive.keep(key, &[meeting]).await {
+    async fn keep(&self, key: &ConnectionKey, meeting: provider::Meeting, told: Told) -> bool {
+        match self.archive.keep(key, &[meeting], told).await {
             Ok(_kept) => true,
             Err(error) => {
                 tracing::warn!(

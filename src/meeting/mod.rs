@@ -20,7 +20,7 @@ pub mod archive;
 pub mod enrich;
 pub mod sync;
 
-pub use archive::{Archive, Meeting};
+pub use archive::{Archive, Meeting, Told};
 pub use enrich::Enricher;
 pub use sync::{Progress, Stage, Sync};
 

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use pin_project_lite::pin_project;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
@@ -138,6 +139,11 @@ pub struct ConnectionView {
     pub managed: bool,
     /// The granted scope, space separated.
     pub scope: Option<String>,
+    /// How its webhook subscription is doing, as the API for operators shows it; `None` if none was
+    /// asked for, or that cannot be told now.
+    pub subscription: Option<Value>,
+    /// How far its meetings are read; the same.
+    pub sync: Option<Value>,
 }
 
 /// Why a local call has no answer, token errors apart.

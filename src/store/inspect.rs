@@ -56,6 +56,8 @@ pub struct Finding {
 pub enum Concern {
     /// What is lost when the server, or its machine, stops.
     Persistence,
+    /// What was acknowledged in the last moments before the machine stops.
+    Flush,
     /// What the server throws away when memory is short.
     Eviction,
     /// What is lost when a replica takes over.
@@ -79,8 +81,9 @@ impl fmt::Display for Finding {
 
 impl Concern {
     /// All there are.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Persistence,
+        Self::Flush,
         Self::Eviction,
         Self::Replication,
         Self::Unchecked,
@@ -90,6 +93,7 @@ impl Concern {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Persistence => "persistence",
+            Self::Flush => "flush",
             Self::Eviction => "eviction",
             Self::Replication => "replication",
             Self::Unchecked => "unchecked",

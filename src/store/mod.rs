@@ -7,6 +7,8 @@
 //! 4. Each method of [`Store`] is one atomic step (a batch may be several, see [`Store::save`]) that
 //!    survives a crash once it has returned, and either happened or did not when it fails with
 //!    anything but [`Error::Unavailable`].
+//! 5. The clock that a store goes by may be set back. Then no lease, duty or claim lasts longer than it
+//!    was made for, and nothing waits longer than it was put off for, counted from when somebody looks next.
 //!
 //! Beside connections a store keeps what the other direction needs, each with a contract of its own:
 //! [`Expiring`] records, [`Jobs`], [`Deliveries`], [`Meetings`], and the way from [`Accounts`] to
@@ -269,6 +271,9 @@ pub struct Due {
     pub refresh_ends_before: Timestamp,
     /// And that are not cooling down at this moment.
     pub now: Timestamp,
+    /// What cools down for longer than until this does not count as cooling down: no cooldown lasts so
+    /// long, so the clock was set back since it began.
+    pub longest_cooldown: Timestamp,
     /// At most so many.
     pub limit: usize,
 }

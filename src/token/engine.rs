@@ -30,7 +30,7 @@ use crate::{
         secret::Secret,
     },
     provider::{Account, CallError, SharedProvider},
-    store::{self, Committed, Connection, ReauthReason, SharedStore},
+    store::{self, Committed, Connection, Fence, ReauthReason, SharedStore},
 };
 
 /// How often a caller boards anew before it is told that it takes too long.
@@ -213,7 +213,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Offers a spooled renewal to the store. The connection as the store has it now, or `None` if it
+    /// Offers a spooled renewal to the store, also to one that has gone back to before it. The connection as the store has it now, or `None` if it
     /// is gone; the spool is rid of it in either case. Tokens of a connection that was removed, or made
     /// anew since, are revoked before the spool forgets them.
     pub(super) async fn unspool(
@@ -221,7 +221,14 @@ impl Engine {
         spooled: &Arc<Spooled>,
     ) -> Result<Option<Connection>, store::Error> {
         let fence = spooled.fence();
-        let connection = match self.store.commit(&fence, spooled.renewed.clone()).await? {
+        let mut answer = self.store.commit(&fence, spooled.renewed.clone()).await?;
+        if let Committed::Superseded(now) = &answer
+            && spooled.outlives(now)
+        {
+            let back = Fence::of(now);
+            answer = self.store.commit(&back, spooled.renewed.clone()).await?;
+        }
+        let connection = match answer {
             Committed::Stored(connection) | Committed::Superseded(connection) => Some(*connection),
             Committed::Gone => None,
         };

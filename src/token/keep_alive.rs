@@ -129,6 +129,7 @@ impl Sweep {
             renewed_before: now.saturating_sub(engine.config.keep_alive),
             refresh_ends_before: now.saturating_add(engine.config.keep_alive.min(NEAR_END)),
             now,
+            longest_cooldown: now.saturating_add(engine.config.cooldown_max),
             limit: allowed as usize,
         };
         let keys = match engine.store.due(&due).await {

@@ -171,6 +171,18 @@ pub(super) fn cooling(config: &Config, connection: &Connection, now: Timestamp) 
     })
 }
 
+/// What should stand in the place of a cooldown that ends later than any that begins now: the clock was set
+/// back since, or is behind the one that it was written by. As it is, it would begin anew with each look.
+pub(super) fn shortened(
+    config: &Config,
+    connection: &Connection,
+    now: Timestamp,
+) -> Option<Cooldown> {
+    let until = now.saturating_add(config.cooldown_max);
+    let cooldown = connection.cooldown?;
+    (cooldown.until > until).then_some(Cooldown { until, ..cooldown })
+}
+
 /// The growth of cooldowns.
 pub(super) const fn backoff(config: &Config) -> Backoff {
     Backoff {

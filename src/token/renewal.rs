@@ -113,7 +113,7 @@ impl Renewal<'_> {
     async fn read(&self) -> Result<Option<Arc<Bearer>>, Error> {
         self.listen();
         match self.engine.store.load(&self.entry.key).await {
-            Ok(Some(connection)) => self.consider(&connection),
+            Ok(Some(connection)) => self.consider(&connection).await,
             Ok(None) => Err(self.gone()),
             Err(error) => Err(self.store_failed(error)),
         }
@@ -131,7 +131,7 @@ impl Renewal<'_> {
 
     /// Takes what `connection` has to offer: a token that meets the need, or `None` if it takes a
     /// renewal that may be tried.
-    fn consider(&self, connection: &Connection) -> Result<Option<Arc<Bearer>>, Error> {
+    async fn consider(&self, connection: &Connection) -> Result<Option<Arc<Bearer>>, Error> {
         self.engine.adopt(self.entry, connection, self.news())?;
         // It may be stale already, by news that came since the store was asked. The caller came before
         // that; whoever comes now asks anew.
@@ -148,7 +148,12 @@ impl Renewal<'_> {
             self.block(REMEMBER, &error);
             return Err(error);
         }
-        match policy::cooling(&self.engine.config, connection, self.engine.clock.now()) {
+        let (config, now) = (&self.engine.config, self.engine.clock.now());
+        if let Some(cooldown) = policy::shortened(config, connection, now) {
+            self.record_failure(connection, cooldown, Spent::Maybe)
+                .await;
+        }
+        match policy::cooling(config, connection, now) {
             Duration::ZERO => Ok(None),
             left => {
                 let error = self.failed(left, "the provider is left alone after a failure");
@@ -206,7 +211,7 @@ impl Renewal<'_> {
 
     async fn under_lease(&self, read: Connection) -> Outcome {
         let connection = self.after_spool(read).await?;
-        if let Some(held) = self.consider(&connection)? {
+        if let Some(held) = self.consider(&connection).await? {
             return Ok(held);
         }
         let wanted = match self.need {

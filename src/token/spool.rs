@@ -17,7 +17,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::disk::SharedDisk;
 use crate::{
     base::ids::{ConnectionId, ConnectionKey, Generation},
-    store::{Fence, Renewed},
+    store::{Connection, Fence, Renewed, SealedTokens},
 };
 
 /// The spool of one process.
@@ -57,6 +57,13 @@ impl Spooled {
             id: self.id,
             generation: self.from,
         }
+    }
+
+    /// Whether the store has gone back since, to `now`: a backup was restored, or a failover lost what it had
+    /// taken. What it has was spent on the way to these tokens. Who renewed it since by force has newer ones.
+    pub(super) fn outlives(&self, now: &Connection) -> bool {
+        let is_older = |tokens: &SealedTokens| tokens.renewed_at < self.renewed.tokens.renewed_at;
+        now.id == self.id && now.generation < self.from && now.tokens.as_ref().is_none_or(is_older)
     }
 
     /// The generation that these tokens will have.

@@ -8,6 +8,8 @@
 //! | [`subscription`] | that each connection has a subscription of its own, and that it lives |
 //! | [`delivery`] | when and where an event is handed to the app, and what counts as handed over |
 //! | [`own_events`] | what Daypass itself tells the app |
+//! | [`replays`] | what is delivered again because somebody asks for it |
+//! | [`newcomers`] | what connections lack that nobody told us of |
 //! | [`upkeep`] | what is forgotten, and when |
 //!
 //! 1. An event is acknowledged when it is durable, never before; what follows cannot delay that.
@@ -28,7 +30,9 @@ use crate::{
 pub mod delivery;
 mod envelope;
 pub mod intake;
+pub mod newcomers;
 pub mod own_events;
+pub mod replays;
 mod route;
 mod routing;
 mod standard;
@@ -37,7 +41,9 @@ pub mod upkeep;
 
 pub use delivery::{Delivered, Destination, InvalidDestination};
 pub use intake::{Intake, Verdict};
+pub use newcomers::Newcomers;
 pub use own_events::{OwnEvent, Teller};
+pub use replays::{Replayed, Replays};
 pub use subscription::Subscriptions;
 
 /// `[app]` and `[webhooks]`.

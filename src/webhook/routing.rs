@@ -21,7 +21,7 @@ use crate::{
         ids::{ConnectionId, ConnectionKey, ProviderName},
         lifecycle::Lifecycle,
     },
-    provider::{Account, Addressees, Coverage, Event, SharedProvider},
+    provider::{Account, Addressees, Consent, Coverage, Event, SharedProvider},
     store::{self, Accounts, Connection, Deliveries, Status},
     token::{TokenSource, with_token},
 };
@@ -173,38 +173,61 @@ impl Routing {
             .accounts
             .unidentified(name, None, ASKED_AT_ONCE * 10)
             .await?;
-        let unasked: Vec<Connection> = unknown
-            .into_iter()
-            .filter(|connection| self.asked.lock().insert(connection.id))
-            .take(ASKED_AT_ONCE)
-            .collect();
-        for connection in unasked {
-            let key = &connection.key;
-            let asking = with_token(&*self.tokens, key, |token| async move {
-                consent.identify(&token).await
-            });
-            let account = match timeout(PATIENCE, asking).await {
-                Ok(Ok(identity)) => identity.account,
-                Ok(Err(error)) => {
-                    if error.is_transient() {
-                        self.asked.lock().remove(&connection.id);
-                    }
-                    tracing::warn!(
-                        provider = %key.provider, user = %key.user,
-                        error = &error as &dyn std::error::Error,
-                        "whose account this connection is could not be asked, so its events cannot be \
-                         told: import it with external_id, or let the user connect again",
-                    );
-                    continue;
-                }
-                Err(_late) => {
-                    self.asked.lock().remove(&connection.id);
-                    continue;
-                }
-            };
-            self.identified(&connection, &account).await?;
+        let mut asked = 0;
+        for connection in unknown {
+            if self.ask(consent, &connection).await? {
+                asked += 1;
+            }
+            if asked == ASKED_AT_ONCE {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Asks a connection of unknown account who it is, once, and gives it what waits for it. Whether it
+    /// was asked now.
+    pub(super) async fn identify(
+        &self,
+        provider: &SharedProvider,
+        connection: &Connection,
+    ) -> Result<bool, store::Error> {
+        match provider.consent() {
+            Some(consent) => self.ask(consent, connection).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn ask(
+        &self,
+        consent: &dyn Consent,
+        connection: &Connection,
+    ) -> Result<bool, store::Error> {
+        if !self.asked.lock().insert(connection.id) {
+            return Ok(false);
+        }
+        let key = &connection.key;
+        let asking = with_token(&*self.tokens, key, |token| async move {
+            consent.identify(&token).await
+        });
+        match timeout(PATIENCE, asking).await {
+            Ok(Ok(identity)) => self.identified(connection, &identity.account).await?,
+            Ok(Err(error)) => {
+                if error.is_transient() {
+                    self.asked.lock().remove(&connection.id);
+                }
+                tracing::warn!(
+                    provider = %key.provider, user = %key.user,
+                    error = &error as &dyn std::error::Error,
+                    "whose account this connection is could not be asked, so its events cannot be \
+                     told: import it with external_id, or let the user connect again",
+                );
+            }
+            Err(_late) => {
+                self.asked.lock().remove(&connection.id);
+            }
+        }
+        Ok(true)
     }
 
     async fn identified(

@@ -105,3 +105,23 @@ fn health_finds_a_unix_socket() {
     assert_eq!(sidecar.stop(), Some(0));
     assert!(!home.path("admin.sock").exists(), "it is tidied away");
 }
+
+#[test]
+fn health_waits_for_a_sidecar_that_is_not_up_yet() {
+    let home = Home::new();
+    let listen = format!("admin.listen=unix:{}", home.path("admin.sock").display());
+    let set = ["--set", &listen];
+    let waits = ["health", "--live", "--wait", "1m", set[0], set[1]];
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| home.run(&waits).fine().out);
+        let any = "outbound.listen=127.0.0.1:0";
+        let mut sidecar = home.serve(&["run", "--set", any, set[0], set[1]]);
+        assert_eq!(waiting.join().unwrap(), "alive\n");
+        sidecar.logged("ready");
+        assert_eq!(sidecar.stop(), Some(0));
+    });
+    let in_vain = ["health", "--wait", "150ms", set[0], set[1]];
+    home.run(&in_vain).fails(1, &["no answer from the sidecar"]);
+    home.run(&["health", "--wait", "soon"])
+        .fails(2, &["write a duration such as"]);
+}

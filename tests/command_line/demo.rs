@@ -33,7 +33,7 @@ fn everything_happens_as_the_demo_tells() {
     let answer: Answer = home.run(&check).fine();
     assert_eq!(
         answer.out.matches("as told: ").count(),
-        11,
+        13,
         "{}",
         answer.out
     );

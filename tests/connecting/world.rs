@@ -67,6 +67,8 @@ pub(crate) struct World {
     pub(crate) logged: Arc<Logged>,
     /// `http://127.0.0.1:…` of the ingress listener.
     pub(crate) ingress: String,
+    /// The providers' own: they go on while the sidecar drains.
+    _elsewhere: Lifecycle,
     _spool: TempDir,
 }
 
@@ -157,7 +159,8 @@ impl World {
     pub(crate) async fn with(wanted: Wanted) -> Self {
         install_crypto();
         let (lifecycle, random) = (Lifecycle::new(), Arc::new(OsRandom) as SharedRandom);
-        let sandbox = sandbox(&lifecycle).await;
+        let elsewhere = Lifecycle::new();
+        let sandbox = sandbox(&elsewhere).await;
         let clock = ManualClock::new(SystemClock.now());
         let shared: SharedClock = Arc::new(clock.clone());
         let store = MemoryStore::remembering(Arc::clone(&shared), 1000);
@@ -189,14 +192,15 @@ impl World {
         let address = format!("http://{}", bound.local_addr());
         let (followed, logged): (Arc<Followed>, Arc<Logged>) = Default::default();
         let public_url = format!("{address}{}", wanted.prefix).parse().unwrap();
+        let config = connect::Config {
+            listen: bound.local_addr(),
+            public_url: wanted.public_url.then_some(public_url),
+            allowed_return_origins: vec![APP.parse().unwrap()],
+            atoms_origins: vec![APP.parse().unwrap()],
+            max_body_bytes: 1024,
+        };
         let connect = Connect::new(connect::Parts {
-            config: connect::Config {
-                listen: bound.local_addr(),
-                public_url: wanted.public_url.then_some(public_url),
-                allowed_return_origins: vec![APP.parse().unwrap()],
-                atoms_origins: vec![APP.parse().unwrap()],
-                max_body_bytes: 1024,
-            },
+            config: config.clone(),
             providers,
             tokens: tokens.clone(),
             expiring: Arc::clone(&kept) as _,
@@ -211,7 +215,7 @@ impl World {
         server::serve(
             bound,
             &lifecycle,
-            ingress(routes, 1024, Arc::clone(&logged) as _),
+            ingress(routes, &config, Arc::clone(&logged) as _),
         );
         Self {
             sandbox,
@@ -224,6 +228,7 @@ impl World {
             followed,
             logged,
             ingress: address,
+            _elsewhere: elsewhere,
             _spool: spool,
         }
     }

@@ -38,6 +38,33 @@ async fn told_to_end_it_finishes_what_flows_and_takes_nothing_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn told_to_linger_it_serves_on_and_says_that_it_is_going() {
+    let world = World::open().await;
+    world.valid_at_calendly("anna").await;
+    // Longer than the test: it is the second signal that ends it.
+    let mut sidecar = world.sidecar_that(&["--linger", "1h"]).await;
+    sidecar.terminate();
+    let report = until("probes say that it is going", async || {
+        let answer = sidecar.admin("/readyz").await;
+        (answer.status == 503).then_some(answer)
+    })
+    .await;
+    let report = report.json();
+    assert_eq!(report["status"], "draining", "{report}");
+    let reason = report["components"]["process"]["reason"].as_str().unwrap();
+    assert!(reason.contains("3600 s"), "{report}");
+    let fresh = client().build().unwrap();
+    let call = fresh.get(format!("{}/calendly/users/me", sidecar.outbound));
+    Answer::read(call.header("x-user-id", "anna"))
+        .await
+        .must_be(200);
+    sidecar.admin("/livez").await.must_be(200);
+    sidecar.terminate();
+    assert_eq!(sidecar.ended().await, Some(0));
+    assert!(sidecar.log.line("drained").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn told_to_end_it_finishes_a_renewal_that_was_begun() {
     let world = World::open().await;
     world.expired_at_calendly("anna").await;

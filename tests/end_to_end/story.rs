@@ -26,11 +26,16 @@ struct Stage {
 
 impl Stage {
     async fn open(settings: &[&str]) -> Self {
+        Self::open_below("", settings).await
+    }
+
+    /// With `path` at the end of the public address, which nobody takes away.
+    async fn open_below(path: &str, settings: &[&str]) -> Self {
         let app = App::start().await;
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let public = format!("http://{address}");
+        let public = format!("http://{address}{path}");
         let mut world = World::open()
             .await
             .with(&format!("ingress.listen={address}"))
@@ -221,6 +226,16 @@ async fn an_organizations_subscription_brings_each_host_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn below_a_path_of_the_public_address_users_connect_and_webhooks_arrive() {
+    let stage = Stage::open_below("/daypass", &[]).await;
+    let sidecar = stage.world.sidecar().await;
+    stage.connect_at_calendly(&sidecar, "A", "anna").await;
+    stage.until_subscribed(&sidecar, 1).await;
+    stage.book_at_calendly("anna");
+    assert_eq!(stage.until_invited(1).await, ["A"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_sidecar_had_acknowledged_is_delivered_by_another() {
     let stage = Stage::open(&[]).await;
     let first = stage.world.sidecar().await;
@@ -250,6 +265,28 @@ async fn what_a_killed_sidecar_had_acknowledged_is_delivered_by_another() {
         .collect();
     assert_eq!(ids[0], ids[1], "a duplicate has the same id");
     drop(second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_webhooks_in_the_plan_a_user_connects_all_the_same_and_the_connection_says_so() {
+    let stage = Stage::open(&[]).await;
+    let calendly = stage.world.sandbox.calendly();
+    calendly.set(|switches| switches.calendly.free_plan = true);
+    let sidecar = stage.world.sidecar().await;
+    stage.connect_at_calendly(&sidecar, "A", "anna").await;
+    sidecar.get("A", "/calendly/users/me").await.must_be(200);
+    let standing = async |what: &str, word: &str, told: &str| {
+        until("the connection says how it stands", async || {
+            let connection = sidecar.connection("A", "calendly").await.json();
+            let standing = connection[what].clone();
+            (standing[word] == told).then_some(standing)
+        })
+        .await
+    };
+    let webhooks = standing("subscription", "status", "unavailable").await;
+    let reason = webhooks["reason"].as_str().unwrap();
+    assert!(reason.contains("plan has no webhooks"), "{webhooks}");
+    standing("sync", "stage", "done").await;
 }
 
 async fn until_within<T>(limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {

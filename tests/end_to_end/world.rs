@@ -148,7 +148,14 @@ client_secret = "{}"
 
     /// Starts a sidecar.
     pub(crate) async fn sidecar(&self) -> Sidecar {
-        let sidecar = Sidecar::start(&self.arguments(), self.http.clone()).await;
+        self.sidecar_that(&[]).await
+    }
+
+    /// Starts a sidecar with further options of `daypass run`.
+    pub(crate) async fn sidecar_that(&self, options: &[&str]) -> Sidecar {
+        let mut arguments = self.arguments();
+        arguments.extend(options.iter().map(ToString::to_string));
+        let sidecar = Sidecar::start(&arguments, self.http.clone()).await;
         self.logs.lock().push(sidecar.log.clone());
         sidecar
     }

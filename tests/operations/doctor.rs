@@ -153,6 +153,7 @@ fn what_redis_could_lose_is_an_error_that_says_how_to_mend_it() {
     let told = found(&report, "store", "error").join("\n");
     for text in [
         "keeps nothing on disk",
+        "may throw connections away when memory is short",
         "every user has to connect again",
         "set appendonly yes",
         "maxmemory-policy allkeys-lru",
@@ -182,7 +183,10 @@ fn what_postgres_could_lose_is_an_error_that_says_how_to_mend_it() {
         &report,
         "store",
         "error",
-        &["before they are on disk", "synchronous_commit"],
+        &[
+            "acknowledges commits before they are on disk",
+            "synchronous_commit",
+        ],
     );
     assert_eq!(code, Some(1));
     server.sql("postgres", "ALTER ROLE daypass SET synchronous_commit = on");

@@ -13,22 +13,33 @@
 #[path = "../command_line/binary.rs"]
 #[expect(dead_code, reason = "other tests ask more of the binary")]
 mod binary;
+#[path = "../postgres_trouble/control.rs"]
+#[expect(dead_code, reason = "other tests do more to their servers")]
+mod control;
 #[path = "../command_line/emulators.rs"]
 #[expect(dead_code, reason = "other tests ask more of the emulators")]
 mod emulators;
 #[path = "../store_contract/postgres_server.rs"]
 mod postgres_server;
 #[path = "../servers/redis.rs"]
-#[expect(dead_code, reason = "other tests do more to their servers")]
 mod redis_servers;
 
+mod backups;
 mod connections;
+mod damage;
 mod doctor;
+mod documents;
 mod following;
 mod migrating;
+mod outages;
 mod passwords;
 mod places;
 mod population;
+mod refusals;
+mod running;
+mod standby;
+mod tls;
+mod trouble;
 
 /// The same test once for each store.
 macro_rules! on_every_store {

@@ -20,8 +20,16 @@ fn url_file(home: &Home, name: &str, url: &str) -> String {
     home.path(name).display().to_string()
 }
 
-/// Moves what is in the store of `place` to the one at `target`.
+/// Where surely nobody serves.
+const AT_REST: [&str; 2] = ["--rest", "0"];
+
+/// Moves what is in the store of `place` to the one at `target`, where surely nobody serves.
 fn migrate(place: &Place, target: &str, more: &[&str]) -> Answer {
+    migrate_as_ever(place, target, &[&AT_REST, more].concat())
+}
+
+/// Moves likewise, as an operator does.
+fn migrate_as_ever(place: &Place, target: &str, more: &[&str]) -> Answer {
     let to = url_file(&place.home, "target-url", target);
     let mut arguments = vec!["store", "migrate", "--json", "--to-file", &to];
     arguments.extend(more);
@@ -50,40 +58,38 @@ fn url_of(place: &Place, url: &str) -> String {
     }
 }
 
-/// From store to store, in the order of `urls`; each step is exact.
-fn travel(urls: &[String]) {
-    let people = sorted(population(1_201, &keys()));
-    let place = place_with(&urls[0], &people);
-    for step in urls.windows(2) {
-        place.name_store(&step[0]);
-        let told = verdict(migrate(&place, &step[1], &[]));
-        assert_eq!(told["copied"], 1_201, "{told}");
-        assert_eq!(told["verdict"]["same"], 1_201, "{told}");
-        let arrived = Open::at(&url_of(&place, &step[1]));
-        assert_same(&arrived.all(), &people);
-    }
+/// From each store to each other one, two at a time.
+#[test]
+fn connections_travel_from_every_store_to_every_other_as_they_are() {
+    let people = sorted(population(601, &keys()));
+    let sqlite = || "sqlite:daypass.db".to_owned();
+    let stores: [(&str, &(dyn Fn() -> String + Sync)); 4] = [
+        ("SQLite", &sqlite),
+        ("PostgreSQL", &postgres_url),
+        ("Redis", &redis_url),
+        ("a cluster", &cluster_url),
+    ];
+    thread::scope(|scope| {
+        for half in stores.chunks(2) {
+            let (stores, people) = (&stores, &people);
+            scope.spawn(move || {
+                for (from, source) in half {
+                    for (to, target) in stores.iter().filter(|(to, _)| to != from) {
+                        travel(&format!("{from} to {to}"), &source(), &target(), people);
+                    }
+                }
+            });
+        }
+    });
 }
 
-#[test]
-fn connections_travel_from_sqlite_to_postgres_to_redis_to_a_cluster_and_back() {
-    travel(&[
-        "sqlite:daypass.db".to_owned(),
-        postgres_url(),
-        redis_url(),
-        cluster_url(),
-        "sqlite:back.db".to_owned(),
-    ]);
-}
-
-#[test]
-fn connections_travel_from_sqlite_to_a_cluster_to_redis_to_postgres_and_back() {
-    travel(&[
-        "sqlite:daypass.db".to_owned(),
-        cluster_url(),
-        redis_url(),
-        postgres_url(),
-        "sqlite:back.db".to_owned(),
-    ]);
+/// There is more than one page of `people`.
+fn travel(way: &str, source: &str, target: &str, people: &[Record]) {
+    let place = place_with(source, people);
+    let told = verdict(migrate(&place, target, &[]));
+    assert_eq!(told["copied"], people.len(), "{way}: {told}");
+    assert_eq!(told["verdict"]["same"], people.len(), "{way}: {told}");
+    assert_same(&Open::at(&url_of(&place, target)).all(), people);
 }
 
 /// Back into the very store that it came from: what is there is older, and is brought up to date.
@@ -114,7 +120,7 @@ fn a_store_that_was_left_takes_back_what_has_gone_on_elsewhere() {
 
 #[test]
 fn a_migration_that_is_killed_again_and_again_goes_on_from_where_it_was() {
-    let people = sorted(population(8_000, &keys()));
+    let people = sorted(population(5_000, &keys()));
     let place = place_with("sqlite:daypass.db", &people);
     for target in [postgres_url(), redis_url()] {
         let to = url_file(&place.home, "target-url", &target);
@@ -128,33 +134,74 @@ fn a_migration_that_is_killed_again_and_again_goes_on_from_where_it_was() {
             running.signal("KILL");
             drop(running);
             reached = there.count();
-            assert!(reached < 8_000, "it was done before it could be killed");
+            assert!(reached < 5_000, "it was done before it could be killed");
         }
         let told = verdict(migrate(&place, &target, &[]));
         assert!(
-            told["copied"].as_u64().unwrap() <= 8_000 - reached,
+            told["copied"].as_u64().unwrap() <= 5_000 - reached,
             "{told}"
         );
-        assert_eq!(told["verdict"]["same"], 8_000, "{told}");
+        assert_eq!(told["verdict"]["same"], 5_000, "{told}");
         assert_same(&there.all(), &people);
     }
 }
 
 #[test]
-fn while_somebody_serves_from_either_store_nothing_is_called_done() {
+fn while_somebody_serves_from_the_source_nothing_is_called_done() {
     let place = place_with("sqlite:daypass.db", &population(20, &keys()));
     let target = postgres_url();
     let (sidecar, ..) = place.home.sidecar(&[]);
-    let refused = migrate(&place, &target, &[]);
+    let refused = migrate_as_ever(&place, &target, &[]);
     refused.fails(1, &["a sidecar serves from daypass.db", "--follow"]);
     assert_eq!(sidecar.stop(), Some(0));
+    verdict(migrate(&place, &target, &[]));
+}
 
+#[test]
+fn while_somebody_serves_from_the_target_nothing_is_called_done() {
+    let place = place_with("sqlite:daypass.db", &population(20, &keys()));
+    let target = postgres_url();
     let other = Place::at(&target);
     let (sidecar, ..) = other.home.sidecar(&[]);
-    let refused = migrate(&place, &target, &[]);
+    let refused = migrate_as_ever(&place, &target, &[]);
     refused.fails(1, &["a sidecar serves from", "already"]);
     assert_eq!(sidecar.stop(), Some(0));
     verdict(migrate(&place, &target, &[]));
+}
+
+#[test]
+fn what_is_waited_for_is_said_and_how_far_it_has_come() {
+    let place = place_with("sqlite:daypass.db", &population(3, &keys()));
+    let target = redis_url();
+    let told = migrate_as_ever(&place, &target, &["--rest", "5"])
+        .fine()
+        .out;
+    let lines: Vec<Value> = told
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let note = lines.iter().find_map(|line| line["note"].as_str()).unwrap();
+    let expected = "for sidecars that may still serve from daypass.db or Redis at 127.0.0.1";
+    assert!(
+        note.starts_with("Waiting ") && note.contains(expected),
+        "{note}"
+    );
+    assert!(note.contains("writes to its store every 12 s"), "{note}");
+    let waits = lines
+        .iter()
+        .filter(|line| line["progress"]["phase"] == "waiting");
+    let done: Vec<u64> = waits
+        .map(|line| {
+            assert_eq!(line["progress"]["unit"], "seconds", "{line}");
+            line["progress"]["done"].as_u64().unwrap()
+        })
+        .collect();
+    assert!(done.len() >= 2 && done.is_sorted(), "{told}");
+    let last = lines
+        .iter()
+        .rfind(|line| line["progress"]["phase"] == "waiting");
+    let last = &last.unwrap()["progress"];
+    assert_eq!(last["done"], last["total"], "{told}");
 }
 
 #[test]
@@ -180,9 +227,15 @@ fn a_renewal_under_way_is_waited_for() {
         "migrate",
         "--to-file",
         &url_file(&place.home, "target-url", &target),
+        "--rest",
+        "0",
     ]);
     let mut running = running;
-    running.logged("Waiting for the leases of 1 connection to end.");
+    let told = running.logged("s for the leases of 1 connection (");
+    assert!(
+        told.contains(&people[3].connection.key.to_string()),
+        "{told}"
+    );
     assert_eq!(running.ended(), Some(0), "{}", running.log);
     assert_same(&Open::at(&target).all(), &here.all());
     // What it came to is taken along by the next run.
@@ -320,7 +373,8 @@ fn a_key_file_is_used_from_where_the_next_sidecar_looks_for_it() {
     let line = "user,provider,refresh_token\nu,calendly,r\n";
     home.run_with(&import, line).fine();
     fs::create_dir(home.path("new")).unwrap();
-    let migrate = ["store", "migrate", "--to", "sqlite:new/daypass.db"];
+    let mut migrate = vec!["store", "migrate", "--to", "sqlite:new/daypass.db"];
+    migrate.extend(AT_REST);
     home.run(&migrate)
         .fails(1, &["no key file at new/daypass.key", "copy daypass.key"]);
     fs::copy(home.path("daypass.key"), home.path("new/daypass.key")).unwrap();
@@ -333,7 +387,8 @@ fn a_key_file_is_used_from_where_the_next_sidecar_looks_for_it() {
     );
     // To a server, the key has to be configured; the answer says how.
     let to = url_file(&home, "target-url", &redis_url());
-    let told = home.run(&["store", "migrate", "--to-file", &to]).fine();
+    let told = home.run(&["store", "migrate", "--to-file", &to, "--rest", "0"]);
+    let told = told.fine();
     assert!(
         told.out.contains("id = \"file\", file = \"daypass.key\""),
         "{}",

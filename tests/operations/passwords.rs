@@ -1,73 +1,12 @@
 //! A password that is rotated while sidecars run: the file with the URL changes, and the next connection
 //! is made with the new one.
 
-use std::{thread, time::Duration};
-
-use serde_json::{Value, json};
-
 use crate::{
-    binary::Serving,
-    emulators::{Emulators, get, get_for},
     places::Place,
     postgres_server::Server as Postgres,
     redis_servers::{Server as Redis, cli, cluster},
+    running::{Running, wait_until},
 };
-
-/// A sidecar on the store of the place, with one user who is connected, and those who are to come.
-struct Running {
-    emulators: Emulators,
-    sidecar: Serving,
-    outbound: String,
-    admin: String,
-}
-
-impl Running {
-    fn on(place: &Place) -> Self {
-        let emulators = place.emulate();
-        let (sidecar, outbound, admin) = place.home.sidecar(&[]);
-        Self {
-            emulators,
-            sidecar,
-            outbound,
-            admin,
-        }
-    }
-
-    /// Connects somebody new from outside, who is not in the sidecar's memory, and asks for them: the
-    /// store is read and written to.
-    fn serves(&self, place: &Place, user: &str) -> bool {
-        let tokens = self.emulators.at_calendly(user);
-        let row: Value = json!({
-            "user": user,
-            "provider": "calendly",
-            "access_token": tokens["access_token"],
-            "refresh_token": tokens["refresh_token"],
-            "expires_in": 0,
-        });
-        let import = ["connections", "import"];
-        let imported = place.home.run_with(&import, &row.to_string());
-        let me = format!("{}/calendly/users/me", self.outbound);
-        imported.code == Some(0) && get_for(&me, user).status == 200
-    }
-
-    fn readiness(&self) -> Value {
-        get(&format!("{}/readyz", self.admin)).json()
-    }
-
-    fn is_degraded(&self) -> bool {
-        self.readiness()["status"] != "ready"
-    }
-}
-
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..400 {
-        if is_so() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    panic!("in forty seconds it did not come about that {what}");
-}
 
 /// Ends every connection of a sidecar; how many there were.
 fn cut(server: &Postgres) -> String {
@@ -82,7 +21,7 @@ fn a_new_password_of_postgres_is_used_without_a_restart() {
     let url = server.url("postgres");
     let place = Place::at(&url);
     let mut running = Running::on(&place);
-    assert!(running.serves(&place, "anna"));
+    assert_eq!(running.connect_and_ask(&place, "anna"), 200);
     server.sql("postgres", "ALTER ROLE daypass PASSWORD 'rotated'");
     place.name_store(&url.replace(":secret@", ":rotated@"));
     running
@@ -90,10 +29,10 @@ fn a_new_password_of_postgres_is_used_without_a_restart() {
         .logged("secret changed; the new one is in use");
     // Connections that were made with the old one go on; these are cut, so that new ones are needed.
     assert_ne!(cut(&server), "0");
-    eventually("it serves from the store again", || !running.is_degraded());
-    assert!(running.serves(&place, "ben"));
+    running.until_ready();
+    assert_eq!(running.connect_and_ask(&place, "ben"), 200);
     assert!(!running.sidecar.log.contains("rotated"));
-    assert_eq!(running.sidecar.stop(), Some(0));
+    assert_eq!(running.stop(), Some(0));
 }
 
 /// Until the file has it too, only what is in memory is served; nothing has to be restarted then.
@@ -103,9 +42,9 @@ fn a_password_that_changed_before_its_file_is_an_outage_that_ends_with_it() {
     let url = server.url("postgres");
     let place = Place::at(&url);
     let running = Running::on(&place);
-    assert!(running.serves(&place, "anna"));
+    assert_eq!(running.connect_and_ask(&place, "anna"), 200);
     server.sql("postgres", "ALTER ROLE daypass PASSWORD 'rotated'");
-    eventually("the store refuses it", || {
+    wait_until("the store refuses it", || {
         // One that was just signing in is not among those that are cut.
         cut(&server);
         running
@@ -113,12 +52,11 @@ fn a_password_that_changed_before_its_file_is_an_outage_that_ends_with_it() {
             .to_string()
             .contains("refuses the user or the password")
     });
-    let me = format!("{}/calendly/users/me", running.outbound);
-    assert_eq!(get_for(&me, "anna").status, 200, "from memory");
+    assert_eq!(running.ask("anna"), 200, "from memory");
     place.name_store(&url.replace(":secret@", ":rotated@"));
-    eventually("the new one is in use", || !running.is_degraded());
-    assert!(running.serves(&place, "ben"));
-    assert_eq!(running.sidecar.stop(), Some(0));
+    running.until_ready();
+    assert_eq!(running.connect_and_ask(&place, "ben"), 200);
+    assert_eq!(running.stop(), Some(0));
 }
 
 const USER: [&str; 7] = ["ACL", "SETUSER", "app", "on", "~*", "&*", "+@all"];
@@ -151,7 +89,7 @@ fn rotate(nodes: &[Redis], scheme: &str) {
     let url = |password: &str| format!("{scheme}://app:{password}@{}", hosts.join(","));
     let place = Place::at(&url("first"));
     let mut running = Running::on(&place);
-    assert!(running.serves(&place, "anna"));
+    assert_eq!(running.connect_and_ask(&place, "anna"), 200);
     let on_each = |words: &[&str]| {
         for node in nodes {
             cli(node.port, words);
@@ -163,12 +101,12 @@ fn rotate(nodes: &[Redis], scheme: &str) {
         .sidecar
         .logged("secret changed; the new one is in use");
     // Asked once more, it signs in anew, while the old password would still do.
-    assert!(running.serves(&place, "ben"));
+    assert_eq!(running.connect_and_ask(&place, "ben"), 200);
     on_each(&["ACL", "SETUSER", "app", "<first"]);
     on_each(&["CLIENT", "KILL", "USER", "app"]);
-    eventually("it serves from the store again", || !running.is_degraded());
-    assert!(running.serves(&place, "carl"));
-    assert_eq!(running.sidecar.stop(), Some(0));
+    running.until_ready();
+    assert_eq!(running.connect_and_ask(&place, "carl"), 200);
+    assert_eq!(running.stop(), Some(0));
 }
 
 /// The old connection goes on while the new password is refused, for the file may be ahead of the server.
@@ -179,7 +117,7 @@ fn a_new_password_that_redis_does_not_know_yet_costs_nothing() {
     let url = |password: &str| format!("redis://app:{password}@127.0.0.1:{}", server.port);
     let place = Place::at(&url("first"));
     let mut running = Running::on(&place);
-    assert!(running.serves(&place, "anna"));
+    assert_eq!(running.connect_and_ask(&place, "anna"), 200);
     place.name_store(&url("second"));
     running
         .sidecar
@@ -187,12 +125,12 @@ fn a_new_password_that_redis_does_not_know_yet_costs_nothing() {
     running
         .sidecar
         .logged("refuses the new user or password; the old connection stays");
-    assert!(!running.is_degraded());
+    assert_eq!(running.readiness()["status"], "ready");
     cli(server.port, &["ACL", "SETUSER", "app", ">second", "<first"]);
     cli(server.port, &["CLIENT", "KILL", "USER", "app"]);
-    eventually("it signs in with the new one", || !running.is_degraded());
-    assert!(running.serves(&place, "ben"));
-    assert_eq!(running.sidecar.stop(), Some(0));
+    running.until_ready();
+    assert_eq!(running.connect_and_ask(&place, "ben"), 200);
+    assert_eq!(running.stop(), Some(0));
 }
 
 #[test]
@@ -205,6 +143,6 @@ fn another_store_in_the_file_is_not_moved_to_in_passing() {
         told.contains("names another store than at the start; restart daypass"),
         "{told}"
     );
-    assert!(!running.is_degraded());
-    assert_eq!(running.sidecar.stop(), Some(0));
+    assert_eq!(running.readiness()["status"], "ready");
+    assert_eq!(running.stop(), Some(0));
 }

@@ -11,6 +11,7 @@ use std::{
 use crate::{
     binary::Home,
     emulators::Emulators,
+    population::Open,
     postgres_server::{FAST, Server as Postgres},
     redis_servers::{self, Server as Redis},
 };
@@ -54,6 +55,11 @@ pub(crate) fn postgres_url() -> String {
     POSTGRES.url(&database)
 }
 
+/// Runs SQL on the shared server.
+pub(crate) fn postgres_sql(sql: &str) {
+    POSTGRES.sql("postgres", sql);
+}
+
 pub(crate) fn redis_url() -> String {
     format!("redis://127.0.0.1:{}?prefix=p{}", REDIS.port, number())
 }
@@ -89,6 +95,26 @@ impl Place {
         let providers = fs::read_to_string(self.home.path("daypass.toml")).unwrap();
         self.home.write("daypass.toml", &settings(&providers));
         emulators
+    }
+
+    /// How many renewals wait in its spool.
+    pub(crate) fn spooled(&self) -> usize {
+        let Ok(files) = fs::read_dir(self.home.path("spool")) else {
+            return 0;
+        };
+        let paths = files.map(|file| file.unwrap().path());
+        paths
+            .filter(|path| path.extension() == Some("renewal".as_ref()))
+            .count()
+    }
+
+    /// Its store, as a command opens it.
+    pub(crate) fn open(&self) -> Open {
+        let url = fs::read_to_string(self.home.path("store-url")).unwrap();
+        match url.trim().strip_prefix("sqlite:") {
+            Some(path) => Open::at(&format!("sqlite:{}", self.home.path(path).display())),
+            None => Open::at(url.trim()),
+        }
     }
 
     /// Puts `url` into the file that the configuration names.

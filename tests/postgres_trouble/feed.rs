@@ -186,9 +186,9 @@ async fn a_change_that_is_committed_after_a_later_one_is_told() {
     );
 }
 
-#[tokio::test]
-async fn who_looks_after_the_log_was_pruned_is_told_that_anything_may_have_changed() {
-    let server = Server::start(FAST);
+/// A store that looks only when it is asked, on a log of which entries were dropped that it has not
+/// seen; and the cursor that it was at.
+async fn on_a_pruned_log(server: &Server) -> (Postgres, Cursor) {
     let mut options = only_listening();
     options.listen = false;
     let store = open_with(&server.url("postgres"), options.clone())
@@ -208,12 +208,43 @@ async fn who_looks_after_the_log_was_pruned_is_told_that_anything_may_have_chang
             .unwrap()
     };
     let pruned = async {
-        while count() > 18 {
+        while count() > 16 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(LONG, pruned).await.unwrap();
-    assert!(count() >= 16);
+    assert_eq!(count(), 16, "nobody drops any more");
+    (store, at)
+}
+
+#[tokio::test]
+async fn who_looks_after_the_log_was_pruned_is_told_that_anything_may_have_changed() {
+    let server = Server::start(FAST);
+    let (store, at) = on_a_pruned_log(&server).await;
     let missed = store.changes(Some(at), Duration::ZERO).await.unwrap();
     assert_eq!(missed.keys, None);
+}
+
+#[tokio::test]
+async fn while_somebodys_transaction_lasts_a_pruned_log_is_told_of_once() {
+    let server = Server::start(FAST);
+    let (slow, driver) = tokio_postgres::connect(&server.url("template1"), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let holding = async {
+        // In another database even: the oldest transaction of all is what the log is looked at from.
+        slow.batch_execute("BEGIN; SELECT pg_current_xact_id()")
+            .await
+            .unwrap();
+        let (store, at) = on_a_pruned_log(&server).await;
+        let missed = store.changes(Some(at), Duration::ZERO).await.unwrap();
+        assert_eq!(missed.keys, None);
+        for _ in 0..3 {
+            let quiet = store.changes(Some(missed.cursor), Duration::ZERO).await;
+            assert_eq!(quiet.unwrap().keys, Some(Vec::new()));
+        }
+        drop(slow);
+    };
+    let ((), ended) = tokio::join!(holding, driver);
+    ended.unwrap();
 }

@@ -41,6 +41,7 @@ async fn pages_and_the_sweep_read_what_they_return_and_little_else() {
         renewed_before: AT.saturating_add(Duration::from_mins(1)),
         refresh_ends_before: AT.saturating_add(Duration::from_mins(1)),
         now: AT,
+        longest_cooldown: AT,
         limit: 20,
     };
     assert_eq!(store.due(&due).await.unwrap().len(), 20);

@@ -2,6 +2,8 @@
 //! servers: each complaint is clear, names no password, and nothing is lost.
 
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod feed;

@@ -35,14 +35,14 @@ const MANY: &str = "
     SELECT n, CASE WHEN n <= 60000 THEN 'user-' || n % 30000 END, CASE WHEN n <= 30000 THEN 'pending'
         WHEN n <= 60000 THEN 'delivered' ELSE 'unrouted' END, 1, n, 'calendly', n
     FROM generate_series(1, 90000) n;
-    INSERT INTO daypass.lines (user_id, tail, due_at)
-    SELECT 'user-' || n % 30000, 1, CASE WHEN n % 3000 = 0 THEN n ELSE 9000000000000000 END
+    INSERT INTO daypass.lines (user_id, tail, due_at, since)
+    SELECT 'user-' || n % 30000, 1, CASE WHEN n % 3000 = 0 THEN n ELSE 9000000000000000 END, n
     FROM generate_series(1, 30000) n;
     INSERT INTO daypass.waiting (provider, account, event)
     SELECT 'calendly', 'account-' || n, n FROM generate_series(60001, 90000) n;
-    INSERT INTO daypass.jobs (kind, provider, user_id, due_at, updated_at)
+    INSERT INTO daypass.jobs (kind, provider, user_id, due_at, since, updated_at)
     SELECT 'sync', 'calendly', 'user-' || n,
-        CASE WHEN n % 3000 = 0 THEN n ELSE 9000000000000000 END, 0
+        CASE WHEN n % 3000 = 0 THEN n ELSE 9000000000000000 END, n, 0
     FROM generate_series(1, 30000) n;
     INSERT INTO daypass.expiring (purpose, digest, record, ends_at)
     SELECT 'ticket', sha256(n::text::bytea), 'record',

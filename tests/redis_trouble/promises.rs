@@ -7,6 +7,9 @@ use crate::{
     world::open,
 };
 
+/// Keeps everything that it has acknowledged.
+const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
 async fn findings(url: &str) -> Vec<Finding> {
     open(url).await.unwrap().assurances().await.unwrap()
 }
@@ -24,7 +27,7 @@ fn concerns(findings: &[Finding]) -> Vec<(Concern, bool)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_keeps_everything_gives_no_cause_for_worry() {
-    let server = Server::start(&["--appendonly", "yes"]);
+    let server = Server::start(&DURABLE);
     assert_eq!(findings(&url(&server)).await, []);
 }
 
@@ -46,8 +49,25 @@ async fn what_a_restart_would_lose_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_may_lose_of_the_last_second_is_said_and_is_not_grave() {
+    let server = Server::start(&["--appendonly", "yes"]);
+    let found = findings(&url(&server)).await;
+    assert_eq!(concerns(&found), [(Concern::Flush, false)]);
+    let told = found[0].to_string();
+    for words in [
+        "acknowledged in the last second or two",
+        "appendfsync always",
+    ] {
+        assert!(told.contains(words), "no {words:?} in {told}");
+    }
+    cli(server.port, &["CONFIG", "SET", "appendfsync", "always"]);
+    assert_eq!(findings(&url(&server)).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_may_throw_connections_away_is_named() {
-    let server = Server::start(&["--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"]);
+    let evicting = ["--maxmemory-policy", "allkeys-lru"];
+    let server = Server::start(&[&DURABLE[..], &evicting].concat());
     let found = findings(&url(&server)).await;
     assert_eq!(concerns(&found), [(Concern::Eviction, true)]);
     assert!(found[0].mend.contains("noeviction"), "{found:?}");
@@ -55,7 +75,7 @@ async fn a_server_that_may_throw_connections_away_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_nobody_waits_for_are_named() {
-    let server = Server::start(&["--appendonly", "yes"]);
+    let server = Server::start(&DURABLE);
     let port = server.port.to_string();
     let _replica = Server::start(&["--replicaof", "127.0.0.1", &port]);
     eventually("the replica is there", || {

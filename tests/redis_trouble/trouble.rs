@@ -5,8 +5,8 @@ use std::time::Duration;
 use daypass::{
     base::{ids::OwnerId, random::OsRandom},
     store::{
-        Begun, Committed, Deliveries, DeliveryFilter, DeliveryId, DeliveryStatus, Error, Fence,
-        Lease, Redemption, Store,
+        Begun, Committed, Connection, Deliveries, DeliveryFilter, DeliveryId, DeliveryStatus,
+        Error, Fence, Lease, Redemption, Store, redis::Redis,
     },
 };
 use tokio::time::Instant;
@@ -232,6 +232,74 @@ async fn a_store_from_the_future_is_left_alone() {
     );
     assert!(whole(&error).contains("upgrade daypass"));
     assert_eq!(cli(server.port, &["GET", "{daypass:log}:schema"]), "9");
+}
+
+/// A newer version that older ones must not work beside says so in every bucket before it changes
+/// anything; no script of an older one does anything there any more.
+async fn stops(url: &str, set_schema: impl Fn(&str)) {
+    let store = open(url).await.unwrap();
+    let anna = connect(&store, "anna").await;
+    set_schema("9");
+    refuses_everything(&store, &anna).await;
+    is_from_the_future(open(url).await);
+    set_schema("1");
+    let again = open(url).await.unwrap();
+    assert_eq!(
+        again.load(&anna.key).await.unwrap(),
+        Some(anna),
+        "nothing was written"
+    );
+}
+
+async fn refuses_everything(store: &Redis, anna: &Connection) {
+    let (me, fence) = (OwnerId::random(&OsRandom), Fence::of(anna));
+    let ttl = Duration::from_secs(30);
+    is_from_the_future(store.acquire(&anna.key, me, ttl).await);
+    is_from_the_future(store.commit(&fence, renewed("second")).await);
+    is_from_the_future(store.save(vec![new("anna")]).await);
+    is_from_the_future(store.remove(&anna.key).await);
+    is_from_the_future(store.check().await);
+    // Who has found it out reads no more, either.
+    is_from_the_future(store.load(&anna.key).await);
+    is_from_the_future(store.changes(None, Duration::ZERO).await);
+}
+
+#[track_caller]
+fn is_from_the_future<T>(answer: Result<T, Error>) {
+    let error = answer.err().unwrap();
+    let is_future = matches!(error, Error::FromTheFuture { found: 9, known: 1 });
+    assert!(is_future, "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_a_newer_version_has_taken_over_is_left_by_those_that_run() {
+    let server = Server::start(&[]);
+    stops(&url(&server), |schema| set_schema(&[server.port], schema)).await;
+    let nodes = cluster();
+    let ports: Vec<u16> = nodes.iter().map(|node| node.port).collect();
+    let url = format!("redis-cluster://127.0.0.1:{}", ports[0]);
+    stops(&url, |schema| set_schema(&ports, schema)).await;
+}
+
+/// Events have a slot of their own, and so a word of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_newer_version_are_left_alone_by_those_that_run() {
+    let server = Server::start(&[]);
+    let store = open(&url(&server)).await.unwrap();
+    assert!(store.tally().await.unwrap().is_empty());
+    cli(server.port, &["SET", "{daypass:q}:schema", "9"]);
+    is_from_the_future(store.tally().await);
+}
+
+/// As a newer version does it: in each bucket that there is, and for all.
+fn set_schema(ports: &[u16], schema: &str) {
+    for port in ports {
+        let keys = cli(*port, &["KEYS", "{daypass:*}:census"]);
+        for key in keys.lines() {
+            cli(*port, &["HSET", key, "schema", schema]);
+        }
+    }
+    cli(ports[0], &["-c", "SET", "{daypass:log}:schema", schema]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -194,6 +194,36 @@ async fn failures_in_a_row_are_tried_less_and_less_often_and_end_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cooldown_lasts_no_longer_because_the_clock_is_set_back() {
+    for back in [Duration::from_hours(1), Duration::from_hours(24 * 365)] {
+        let world = World::new();
+        let key = world.connect("u1", secs(0)).await;
+        world.provider.always(Some(Trick::ServerError));
+        let sidecar = world.sidecar(1).await;
+        assert!(sidecar.bearer(&key).await.is_err());
+        assert_eq!(world.provider.renewals(), 1);
+        world.provider.always(None);
+        world
+            .clock
+            .jump_millis(-i64::try_from(back.as_millis()).unwrap());
+        // A sidecar that starts knows of the cooldown by the store alone. To it the old token has not ended
+        // yet, so it takes a refusal of that to ask for more.
+        let other = world.sidecar(2).await;
+        assert!(
+            other.newer_than(&key, 1).await.is_err(),
+            "it is not forgotten"
+        );
+        for _ in 0..30 {
+            sleep(secs(10)).await;
+            // Asking meanwhile does not make it begin anew.
+            let _may_have_ended = other.newer_than(&key, 1).await;
+        }
+        assert_eq!(other.newer_than(&key, 1).await.unwrap(), "access-1");
+        assert_eq!(world.provider.renewals(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_an_outage_of_the_provider_everybody_is_back_within_seconds_and_nobody_has_stormed() {
     const USERS: usize = 100;
     for outage in [Trick::ServerError, Trick::Unreachable] {

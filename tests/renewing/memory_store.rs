@@ -267,7 +267,8 @@ async fn late(takes: Duration) {
 /// By how much `connection` is due; `None` if it is not.
 fn lateness(connection: &Connection, due: &Due) -> Option<Duration> {
     let tokens = connection.tokens.as_ref()?;
-    let rests = |cooldown: Cooldown| cooldown.until > due.now;
+    let rests =
+        |cooldown: Cooldown| cooldown.until > due.now && cooldown.until <= due.longest_cooldown;
     if connection.key.provider != due.provider
         || connection.status != Status::Active
         || connection.cooldown.is_some_and(rests)

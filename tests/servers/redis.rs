@@ -61,13 +61,17 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
 
 /// Three masters that share the slots and keep what they have.
 pub(crate) fn cluster() -> Vec<Server> {
+    cluster_that(&["--appendonly", "yes", "--appendfsync", "always"])
+}
+
+/// Three masters that share the slots, with these options.
+pub(crate) fn cluster_that(keeps: &[&str]) -> Vec<Server> {
     let nodes: Vec<Server> = (0..3)
         .map(|_| {
             let bus = free_port().to_string();
             let options = ["--cluster-enabled", "yes", "--cluster-port", &bus];
-            let kept = ["--appendonly", "yes", "--appendfsync", "always"];
             let patience = ["--cluster-node-timeout", "2000"];
-            Server::start(&[&options[..], &kept, &patience].concat())
+            Server::start(&[&options[..], keeps, &patience].concat())
         })
         .collect();
     let mut command = Command::new("redis-cli");

@@ -5,9 +5,10 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
-use daypass::store::{Error, Filter, Store, sqlite::Options};
+use daypass::store::{Error, Fence, Filter, Store, sqlite::Options};
 
 use crate::records::{calendly, new, open, open_with, renewed, seal};
 
@@ -160,7 +161,7 @@ async fn a_file_at_its_largest_size_refuses_all_of_a_batch_and_recovers() {
     let users: Vec<String> = page.iter().map(|c| c.key.user.to_string()).collect();
     assert_eq!(users, ["anna"]);
     let anna = page.first().unwrap();
-    let fence = daypass::store::Fence::of(anna);
+    let fence = Fence::of(anna);
     store.commit(&fence, renewed("second")).await.unwrap();
     store.check().await.unwrap();
 }
@@ -229,6 +230,41 @@ async fn a_file_of_a_newer_version_is_not_touched() {
         "{error:?}"
     );
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+/// During a rolling upgrade a newer version may have migrated the file that an older one has open.
+#[tokio::test]
+async fn a_file_that_a_newer_version_has_taken_over_is_left_by_those_that_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let store = open(&path).unwrap();
+    store.save(vec![new("anna", seal("t"))]).await.unwrap();
+    let fence = Fence::of(&store.load(&calendly("anna")).await.unwrap().unwrap());
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    let refusals = [
+        store.load(&fence.key).await.unwrap_err(),
+        store.commit(&fence, renewed("second")).await.unwrap_err(),
+        store.save(vec![new("ben", seal("t"))]).await.unwrap_err(),
+        store.changes(None, Duration::ZERO).await.unwrap_err(),
+        store.check().await.unwrap_err(),
+    ];
+    for error in refusals {
+        let is_future = matches!(
+            error,
+            Error::FromTheFuture {
+                found: 99,
+                known: 3
+            }
+        );
+        assert!(is_future, "{error:?}");
+    }
+    let count = "SELECT count(*), max(generation) FROM connections";
+    let found = db.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(found.unwrap(), (1, 1), "nothing was written");
+    // A downgrade that was meant is no reason for a restart.
+    db.pragma_update(None, "user_version", 1).unwrap();
+    store.commit(&fence, renewed("second")).await.unwrap();
 }
 
 /// A file as the first version left it.

@@ -5,6 +5,8 @@
 //! `processes` are what it does there, told through its standard input.
 
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod processes;

@@ -27,7 +27,7 @@ const PROCESSES: usize = 3;
 const TTL: Duration = Duration::from_mins(10);
 
 /// Starts this program again to do the ignored test `role` on the store at `path`.
-fn start(role: &str, path: &Path) -> Child {
+pub(crate) fn start(role: &str, path: &Path) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "--nocapture", role])
         .stdin(Stdio::piped())
@@ -40,21 +40,21 @@ fn start(role: &str, path: &Path) -> Child {
 }
 
 /// The numbers that a process reported with `report`.
-fn reports(child: &mut Child) -> impl Iterator<Item = u64> + use<> {
+pub(crate) fn reports(child: &mut Child) -> impl Iterator<Item = u64> + use<> {
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let lines = stdout.lines().map_while(Result::ok);
     lines.filter_map(|line| line.strip_prefix("did ")?.parse().ok())
 }
 
 /// Says, past the test harness, that `number` was done.
-fn report(number: u64) {
+pub(crate) fn report(number: u64) {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "\ndid {number}").unwrap();
     stdout.flush().unwrap();
 }
 
 /// The store that the parent process named; `None` if there is no parent.
-fn named_store() -> Option<daypass::store::sqlite::Sqlite> {
+pub(crate) fn named_store() -> Option<daypass::store::sqlite::Sqlite> {
     let mut path = String::new();
     std::io::stdin().read_line(&mut path).unwrap();
     let path = path.trim();

@@ -13,7 +13,7 @@ use daypass::{
 use crate::records::{calendly, new, open, seal};
 
 /// Does `sql` to the file behind the store's back, constraints aside.
-fn tamper(path: &Path, sql: &str) {
+pub(crate) fn tamper(path: &Path, sql: &str) {
     let db = rusqlite::Connection::open(path).unwrap();
     db.pragma_update(None, "ignore_check_constraints", true)
         .unwrap();

@@ -1,7 +1,7 @@
 //! Events that are nobody's, until somebody's they are.
 
 use daypass::store::{Accepted, Delivery, DeliveryFilter, DeliveryStatus, Settled};
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 
 use crate::{
     bench::{START, calendly, key, owner},
@@ -190,5 +190,43 @@ pub(crate) async fn an_event_that_comes_as_nobodys_and_as_somebodys_at_once_is_s
         assert!(unrouted(bench).await.is_empty());
         assert_eq!(adopt(bench, "U1", "ben").await, 0);
         assert_eq!(bench.drain().await, [format!("anna: {name}")]);
+    }
+}
+
+pub(crate) async fn much_that_waits_is_given_whole_and_in_order_while_others_go_on(bench: &Whole) {
+    // More than a store may give away in one step.
+    const COUNT: u64 = 230;
+    for number in 0..COUNT {
+        bench
+            .accept(nobodys(&format!("{number:03}"), &["U1"]))
+            .await;
+    }
+    let (anna, ben) = (calendly("anna"), calendly("ben"));
+    let to_anna = bench.store.adopt("U1", &anna);
+    let to_ben = bench.other.adopt("U1", &ben);
+    let others = async {
+        for number in 0..10 {
+            let name = format!("other-{number}");
+            bench.store.accept(event(&name, &["carl"])).await.unwrap();
+        }
+    };
+    let (annas, bens, ()) = join3(to_anna, to_ben, others).await;
+    let (annas, bens) = (annas.unwrap(), bens.unwrap());
+    assert_eq!(annas + bens, COUNT, "each is given once");
+    assert!(unrouted(bench).await.is_empty());
+    assert_eq!(adopt(bench, "U1", "anna").await, 0);
+    let first = bench.claim(owner()).await;
+    assert!(
+        first
+            .iter()
+            .any(|claimed| told(&claimed.delivery) == "carl: other-0")
+    );
+    bench.clock.advance(SECOND * 60);
+    let drained = bench.drain().await;
+    for (user, count) in [("anna: ", annas), ("ben: ", bens), ("carl: ", 10)] {
+        let of_user = drained.iter().filter(|told| told.starts_with(user));
+        let of_user: Vec<&String> = of_user.collect();
+        assert_eq!(of_user.len() as u64, count, "{user}");
+        assert!(of_user.is_sorted(), "{user}: {of_user:?}");
     }
 }

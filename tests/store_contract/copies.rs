@@ -307,6 +307,7 @@ pub(crate) async fn a_copy_is_listed_counted_and_swept_like_any_other(bench: &Be
         renewed_before: START.saturating_add(TTL),
         refresh_ends_before: START,
         now: START,
+        longest_cooldown: START.saturating_add(TTL),
         limit: 9,
     };
     bench

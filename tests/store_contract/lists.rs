@@ -14,6 +14,9 @@ use crate::bench::{Bench, START, calendly, fence, key, new};
 
 const DAY: Duration = Duration::from_hours(24);
 
+/// As the sweep of these tests takes it.
+const LONGEST_COOLDOWN: Duration = DAY;
+
 /// All keys that `filter` lets through, by pages of two.
 async fn walk(bench: &Bench, filter: &Filter) -> Vec<String> {
     let mut seen: Vec<ConnectionKey> = Vec::new();
@@ -136,6 +139,7 @@ async fn due(bench: &Bench, now: Timestamp, limit: usize) -> Vec<String> {
         renewed_before: START.saturating_sub(DAY * 7),
         refresh_ends_before: START.saturating_add(DAY * 2),
         now,
+        longest_cooldown: now.saturating_add(LONGEST_COOLDOWN),
         limit,
     };
     let keys = bench.store.due(&due).await.unwrap();
@@ -183,6 +187,20 @@ pub(crate) async fn the_sweep_leaves_out_what_cannot_be_renewed_now(bench: &Benc
         .unwrap();
     assert_eq!(due(bench, START, 9).await, ["due"]);
     assert_eq!(due(bench, until, 9).await, ["cooling", "due"]);
+}
+
+pub(crate) async fn the_sweep_waits_for_no_cooldown_that_a_clock_set_back_has_made_too_long(
+    bench: &Bench,
+) {
+    aged(bench, "cooling", 30, None).await;
+    let cooling = fence(&bench.read(&calendly("cooling")).await);
+    let until = START.saturating_add(DAY);
+    let cooldown = Cooldown { until, failures: 1 };
+    let failed = bench.store.fail(&cooling, cooldown, Spent::No).await;
+    failed.unwrap();
+    assert!(due(bench, START, 9).await.is_empty());
+    let earlier = START.saturating_sub(Duration::from_millis(1));
+    assert_eq!(due(bench, earlier, 9).await, ["cooling"]);
 }
 
 pub(crate) async fn the_sweep_includes_refresh_tokens_near_their_end(bench: &Bench) {

@@ -23,6 +23,8 @@ mod bench;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod copies;
 #[cfg(test)]
 mod deliveries;
@@ -139,6 +141,7 @@ macro_rules! contract {
             lists: pages_are_filtered,
             lists: the_sweep_gets_the_longest_due_first_and_no_more_than_asked,
             lists: the_sweep_leaves_out_what_cannot_be_renewed_now,
+            lists: the_sweep_waits_for_no_cooldown_that_a_clock_set_back_has_made_too_long,
             lists: the_sweep_includes_refresh_tokens_near_their_end,
             lists: the_census_counts_by_provider_and_health,
             lists: an_empty_store_lists_nothing,
@@ -253,6 +256,7 @@ macro_rules! contract {
             adopting: of_many_who_adopt_an_event_one_gets_it,
             adopting: an_event_adopted_while_it_comes_again_is_delivered_once_to_each,
             adopting: an_event_that_comes_as_nobodys_and_as_somebodys_at_once_is_somebodys,
+            adopting: much_that_waits_is_given_whole_and_in_order_while_others_go_on,
             deliveries: deliveries_are_listed_page_by_page_the_newest_first,
             deliveries: deliveries_are_filtered,
             deliveries: a_delivery_is_found_by_its_number_with_what_it_carries,
@@ -278,6 +282,14 @@ macro_rules! contract {
             meetings: meetings_are_filtered_by_provider_and_time,
             meetings: forgetting_a_connections_meetings_leaves_those_of_others,
             meetings: meetings_that_ended_long_ago_are_pruned,
+            clocks: a_dead_workers_line_is_taken_over_in_time_though_the_clock_was_set_back,
+            clocks: a_line_is_held_on_to_though_the_clock_was_set_back,
+            clocks: a_retry_waits_no_longer_when_the_clock_is_set_back,
+            clocks: what_came_before_the_clock_was_set_back_is_due_at_once,
+            clocks: a_replay_does_not_put_off_what_waits_before_it_when_the_clock_is_set_back,
+            clocks: a_dead_workers_job_is_taken_over_in_time_though_the_clock_was_set_back,
+            clocks: a_job_waits_no_longer_when_the_clock_is_set_back,
+            clocks: a_job_asked_for_while_it_is_worked_on_waits_no_longer_when_the_clock_is_set_back,
         }
     };
     (@each ($part:ident) $open:path, $($room:ident: $guarantee:ident,)+) => {

@@ -47,8 +47,8 @@ pub(crate) const FAST: &[&str] = &[
 /// A running server.
 pub(crate) struct Server {
     pub(crate) folder: PathBuf,
-    port: u16,
-    settings: Vec<String>,
+    pub(crate) port: u16,
+    pub(crate) settings: Vec<String>,
     pub(crate) running: Option<Child>,
 }
 
@@ -225,7 +225,7 @@ impl Bouncer {
 }
 
 /// A folder that the servers' user owns.
-fn private_folder() -> PathBuf {
+pub(crate) fn private_folder() -> PathBuf {
     let folder = tempfile::Builder::new()
         .prefix("daypass-pg")
         .tempdir()
@@ -242,7 +242,7 @@ fn is_root() -> bool {
 }
 
 /// PostgreSQL refuses to run as root.
-fn as_nobody(folder: &Path, program: PathBuf) -> Command {
+pub(crate) fn as_nobody(folder: &Path, program: PathBuf) -> Command {
     let mut command = if is_root() {
         let mut command = Command::new("setpriv");
         command
@@ -273,7 +273,7 @@ fn guarded(folder: &Path, program: &Path, log: &str, signal: &str) -> Command {
 }
 
 /// A program of PostgreSQL, of the newest version that is installed.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -291,7 +291,7 @@ fn pgbouncer() -> PathBuf {
     found.unwrap_or_else(|| panic!("pgbouncer is not installed: run ./test"))
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

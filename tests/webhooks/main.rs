@@ -8,6 +8,28 @@ mod app;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod ingress;
+#[cfg(test)]
 mod intake;
+#[cfg(test)]
+mod meetings;
+#[cfg(test)]
+mod newcomers;
+#[cfg(test)]
+mod rooms;
+#[cfg(test)]
+#[path = "../servers/redis.rs"]
+#[expect(dead_code, reason = "other tests need more of it")]
+mod servers;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod subscribing;
+#[cfg(test)]
+mod syncing;
+#[cfg(test)]
+mod trouble;
+#[cfg(test)]
+mod unwell;
 #[cfg(test)]
 mod world;

@@ -52,6 +52,10 @@ pub(crate) struct Worker {
 
 impl World {
     pub(crate) fn new(webhook_url: &str) -> Self {
+        Self::with(config(webhook_url))
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
         install_crypto();
         let place = tempfile::tempdir().unwrap();
         let clock = ManualClock::new(START);
@@ -60,7 +64,7 @@ impl World {
         Self {
             store: Arc::new(Sqlite::open(path, Arc::new(clock.clone())).unwrap()),
             clock,
-            config: config(webhook_url),
+            config,
             accepted: Arc::new(Notify::new()),
             keys: Arc::new(KeyRing::new("k1", vec![key]).unwrap()),
             _place: place,

@@ -1,6 +1,6 @@
 //! `daypass deliveries`: what is on its way to the app, what was given up, and sending it again.
 
-use std::io::Write;
+use std::{io::Write, sync::Arc};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -11,9 +11,9 @@ use crate::{
         clock::Timestamp,
         ids::{ProviderName, UserId},
     },
-    config::Settings,
     store::{Deliveries, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus},
     telemetry::{self, log},
+    webhook::{Replayed, Replays},
 };
 
 /// How many are asked of the store at a time.
@@ -85,26 +85,23 @@ pub(super) fn run(command: &Command, context: &Context<'_>, out: &mut dyn Write)
     match command {
         Command::List(list) => {
             let filter = list.which.filter();
-            let found = with_store(&settings, async |store| {
-                newest(store, &filter, list.limit).await
+            let found = connections::with_core(&settings, async |core| {
+                newest(&*core.everything, &filter, list.limit).await
             })?;
             show(&found, json, out)
         }
         Command::Replay(replay) => {
-            let sent = with_store(&settings, async |store| replay.send(store).await)?;
+            let sent = connections::with_core(&settings, async |core| {
+                // Whoever serves from the store looks for it by itself.
+                let replays = Replays::new(Arc::clone(&core.everything) as _, Arc::default());
+                replay.send(&replays).await
+            })?;
             if json {
                 return write_json(out, &json!({ "replayed": sent }));
             }
             write(out, &format!("{sent} on their way again.\n"))
         }
     }
-}
-
-fn with_store<T>(
-    settings: &Settings,
-    work: impl AsyncFnOnce(&dyn Deliveries) -> Result<T, Error>,
-) -> Result<T, Error> {
-    connections::with_core(settings, async |core| work(&*core.everything).await)
 }
 
 async fn newest(
@@ -202,15 +199,15 @@ impl Which {
 
 impl Replay {
     /// How many are on their way again.
-    async fn send(&self, store: &dyn Deliveries) -> Result<u64, Error> {
+    async fn send(&self, replays: &Replays) -> Result<u64, Error> {
         if let Some(id) = self.id {
-            if store.replay(DeliveryId(id)).await? {
-                return Ok(1);
-            }
-            return Err(Error::Failed(format!(
-                "there is no delivery {id}, or it is nobody's; `daypass deliveries list` tells which \
-                 there are"
-            )));
+            return match replays.one(DeliveryId(id)).await? {
+                Replayed::Sent => Ok(1),
+                Replayed::Unknown | Replayed::Nobodys => Err(Error::Failed(format!(
+                    "there is no delivery {id}, or it is nobody's; `daypass deliveries list` tells \
+                     which there are"
+                ))),
+            };
         }
         let mut filter = self.which.filter();
         let status = filter.status.unwrap_or(DeliveryStatus::Dead);
@@ -221,13 +218,6 @@ impl Replay {
             ));
         }
         filter.status = Some(status);
-        // All are found before any is sent: what is sent again changes its place.
-        let mut found = newest(store, &filter, usize::MAX).await?;
-        found.reverse();
-        let mut sent = 0;
-        for delivery in found {
-            sent += u64::from(store.replay(delivery.id).await?);
-        }
-        Ok(sent)
+        Ok(replays.all(&filter).await?)
     }
 }

@@ -6,8 +6,10 @@
 
 use std::{fs, io::Write, net::SocketAddr, time::Duration};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Args;
 use tempfile::TempDir;
+use url::Url;
 
 use super::{Context, Error, Outcome, block_on, ended, sandbox, write, write_json};
 use crate::{
@@ -16,6 +18,7 @@ use crate::{
         clock::Timestamp,
         ids::{ConnectionKey, InvalidId, ProviderName, UserId},
         lifecycle::Lifecycle,
+        random::{OsRandom, Random},
         secret::Secret,
     },
     config::{self, Environment, Loaded},
@@ -25,15 +28,26 @@ use crate::{
     token::{Grant, GrantTokens},
 };
 
+mod inbox;
 mod places;
 mod play;
 mod story;
 
+use inbox::Inbox;
 use places::Places;
 use story::Story;
 
 /// How long an access token of the demo lives.
 const TOKEN_LIFETIME: Duration = Duration::from_mins(1);
+
+/// Signs the deliveries. The examples know it, too; there is nothing to protect.
+const SIGNING_SECRET: &str = "whsec_dGhlIHNlY3JldCBvZiB0aGUgZXhhbXBsZXM=";
+
+/// Where an app of the reader's most likely is: its users may return there.
+const USUAL_ORIGINS: [&str; 2] = ["http://127.0.0.1:3000", "http://localhost:3000"];
+
+/// All that Cal.com lets Daypass do for a user.
+const CALCOM_SCOPE: &str = "PROFILE_READ BOOKING_READ WEBHOOK_READ WEBHOOK_WRITE";
 
 /// Where the demo listens.
 #[derive(Debug, Args)]
@@ -53,6 +67,9 @@ pub(super) struct Options {
     /// Port of the emulated Calendly; 0 takes a free one [default: 7431, or a free one]
     #[arg(long, value_name = "PORT")]
     calendly_port: Option<u16>,
+    /// Where your app takes webhooks; its users may return there [default: the log tells of them]
+    #[arg(long, value_name = "URL", conflicts_with = "check")]
+    app: Option<Url>,
     /// Play the story through, check that everything happens as told, and end
     #[arg(long)]
     check: bool,
@@ -66,18 +83,26 @@ pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write)
     block_on(async {
         let mut signals = Signals::new()?;
         let lifecycle = Lifecycle::new();
-        let Some(started) = signals.unless(start(&places, &home, &lifecycle)).await else {
+        let inbox = Inbox::open(&lifecycle)?;
+        let app = options.app.as_ref();
+        let starting = start(
+            &places,
+            &home,
+            app.map_or_else(|| inbox.url(), Url::as_str),
+            &lifecycle,
+        );
+        let Some(started) = signals.unless(starting).await else {
             return Ok(());
         };
         let (sidecar, sandbox) = started?;
-        let story = Story::new(&sidecar, &sandbox, places.taken);
+        let story = Story::new(&sidecar, &sandbox, places.taken, app);
         if context.global.json {
             write_json(out, &story.addresses())?;
         } else {
             write(out, &story.told())?;
         }
         let outcome = if options.check {
-            let played = signals.unless(play::through(&story, out)).await;
+            let played = signals.unless(play::through(&story, &inbox, out)).await;
             played.unwrap_or_else(|| Err(Error::Failed("the check was interrupted".to_owned())))
         } else {
             signals.next().await;
@@ -93,6 +118,7 @@ pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write)
 async fn start(
     places: &Places,
     home: &TempDir,
+    app: &str,
     lifecycle: &Lifecycle,
 ) -> Result<(Sidecar, Sandbox), Error> {
     let ports = SandboxOptions {
@@ -103,7 +129,7 @@ async fn start(
     let sandbox = sandbox::start(ports, lifecycle).await?;
     shorten_lives(&sandbox);
     let users = Users::connect(&sandbox).map_err(Error::Failed)?;
-    let loaded = configure(places, &sandbox, &users, home)?;
+    let loaded = configure(places, &sandbox, &users, home, app)?;
     log::init(&loaded.settings.telemetry)?;
     let sidecar = Sidecar::start(&loaded.settings).await?;
     let core = sidecar.core();
@@ -137,19 +163,54 @@ fn configure(
     sandbox: &Sandbox,
     users: &Users,
     home: &TempDir,
+    app: &str,
 ) -> Result<Loaded, Error> {
+    let file = home.path().join("daypass.toml");
+    let text = configuration(places, sandbox, users, home, app);
+    fs::write(&file, text).map_err(|source| Error::Io {
+        what: format!("{} could not be written", file.display()),
+        source,
+    })?;
+    let request = config::Request {
+        file: Some(file),
+        overrides: Vec::new(),
+    };
+    config::load(&request, &Environment::default()).map_err(Error::Configuration)
+}
+
+/// The configuration; deliveries go to `app`.
+fn configuration(
+    places: &Places,
+    sandbox: &Sandbox,
+    users: &Users,
+    home: &TempDir,
+    app: &str,
+) -> String {
+    let origin = Url::parse(app).map(|url| url.origin().ascii_serialization());
+    let origins = USUAL_ORIGINS
+        .map(str::to_owned)
+        .into_iter()
+        .chain(origin.ok());
     let (calcom, calendly) = (sandbox.calcom_url(), sandbox.calendly_url());
-    let text = format!(
+    let random: &dyn Random = &OsRandom;
+    format!(
         r#"# What `daypass demo` runs on; removed when it ends.
 [outbound]
 listen = "{listen}"
 [ingress]
 listen = "{ingress}"
 public_url = "http://{ingress}"
+allowed_return_origins = {origins:?}
 [admin]
 listen = "{admin}"
 [store]
 url = "sqlite:{database}"
+[[encryption.keys]]
+id = "demo"
+value = "{key}"
+[app]
+webhook_url = "{app}"
+signing_secret = "{SIGNING_SECRET}"
 [providers.calcom]
 kind = "calcom"
 api_base = "{calcom}"
@@ -157,6 +218,7 @@ authorize_url = "{calcom}/auth/oauth2/authorize"
 token_url = "{calcom}/v2/auth/oauth2/token"
 client_id = "{oauth_id}"
 client_secret = "{oauth_secret}"
+scope = "{CALCOM_SCOPE}"
 platform_client_id = "{platform_id}"
 platform_client_secret = "{platform_secret}"
 [providers.calendly]
@@ -169,6 +231,8 @@ client_secret = "{calendly_secret}"
         listen = places.outbound,
         ingress = places.ingress,
         admin = places.admin,
+        origins = origins.collect::<Vec<_>>(),
+        key = BASE64_STANDARD.encode(random.bytes::<32>()),
         database = home.path().join("daypass.db").display(),
         oauth_id = users.calcom_alice.client_id,
         oauth_secret = users.calcom_alice.client_secret,
@@ -176,17 +240,7 @@ client_secret = "{calendly_secret}"
         platform_secret = users.calcom_bob.client_secret,
         calendly_id = users.calendly_alice.client_id,
         calendly_secret = users.calendly_alice.client_secret,
-    );
-    let file = home.path().join("daypass.toml");
-    fs::write(&file, text).map_err(|source| Error::Io {
-        what: format!("{} could not be written", file.display()),
-        source,
-    })?;
-    let request = config::Request {
-        file: Some(file),
-        overrides: Vec::new(),
-    };
-    config::load(&request, &Environment::default()).map_err(Error::Configuration)
+    )
 }
 
 /// Alice and Bob, as the two providers know them.

@@ -2,24 +2,24 @@
 
 use std::{io::Write, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::story::Story;
+use super::{inbox::Inbox, story::Story};
 use crate::cli::{Error, Outcome, write};
 
 /// Half a token's life, and a second.
 const UNTIL_DUE: Duration = Duration::from_secs(31);
 
-/// How long a renewal in the background may take to show.
-const RENEWED_WITHIN: Duration = Duration::from_secs(10);
+/// How long what is done in the background may take to show.
+const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Plays every step; fails at the first that is not as told.
 #[expect(
     clippy::future_not_send,
     reason = "it writes to the standard output of its thread"
 )]
-pub(super) async fn through(story: &Story, out: &mut dyn Write) -> Outcome {
+pub(super) async fn through(story: &Story, inbox: &Inbox, out: &mut dyn Write) -> Outcome {
     let reader = Reader::new(story)?;
     for (path, user, mark) in [
         ("/calendly/users/me", "alice", "alice"),
@@ -63,7 +63,7 @@ pub(super) async fn through(story: &Story, out: &mut dyn Write) -> Outcome {
         reader.renewed_since(before).await?,
     )?;
 
-    last_steps(&reader, out).await
+    last_steps(&reader, inbox, out).await
 }
 
 /// What is done to tokens behind the app's back, and how carol comes to have some.
@@ -71,7 +71,7 @@ pub(super) async fn through(story: &Story, out: &mut dyn Write) -> Outcome {
     clippy::future_not_send,
     reason = "it writes to the standard output of its thread"
 )]
-async fn last_steps(reader: &Reader<'_>, out: &mut dyn Write) -> Outcome {
+async fn last_steps(reader: &Reader<'_>, inbox: &Inbox, out: &mut dyn Write) -> Outcome {
     let story = reader.story;
     reader.kill(&story.calcom, "bob").await?;
     let (status, _) = reader.get("/calcom/v2/me", Some("bob")).await?;
@@ -84,6 +84,10 @@ async fn last_steps(reader: &Reader<'_>, out: &mut dyn Write) -> Outcome {
     let link = reader.connect_link("carol").await?;
     let leads = format!("{}/connect/", story.ingress);
     tell(out, "a link to connect with", link.starts_with(&leads))?;
+    let back = reader.consent(&link, "carol").await?;
+    tell(out, "who consents is connected", back == StatusCode::OK)?;
+    let arrived = reader.book_until_told("carol", inbox).await?;
+    tell(out, "a booking arrives at the app", arrived)?;
 
     reader.kill(&story.calendly, "alice").await?;
     let (status, body) = reader.get("/calendly/users/me", Some("alice")).await?;
@@ -144,6 +148,42 @@ impl<'a> Reader<'a> {
         Ok(url.unwrap_or_default().to_owned())
     }
 
+    /// Opens `link` and consents as `user`, as a browser would; what it is shown in the end.
+    async fn consent(&self, link: &str, user: &str) -> Result<StatusCode, Error> {
+        let browser = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(failed)?;
+        let left = browser.get(link).send().await.map_err(failed)?;
+        let cookie = text(&left, header::SET_COOKIE);
+        let cookie = cookie.split(';').next().unwrap_or_default();
+        let form = [("decision", "approve"), ("user", user)];
+        let page = browser.post(text(&left, header::LOCATION)).form(&form);
+        let consented = page.send().await.map_err(failed)?;
+        let callback = browser.get(text(&consented, header::LOCATION));
+        let back = callback.header(header::COOKIE, cookie).send().await;
+        Ok(back.map_err(failed)?.status())
+    }
+
+    /// Books `user` until the app was told: what is booked before there is a subscription is not.
+    async fn book_until_told(&self, user: &str, inbox: &Inbox) -> Result<bool, Error> {
+        let order = json!({ "action": "create", "user": user });
+        let url = format!("{}/_sandbox/bookings", self.story.calendly);
+        let deadline = tokio::time::Instant::now() + SHOWN_WITHIN;
+        while tokio::time::Instant::now() < deadline {
+            let booked = self.client.post(&url).json(&order).send().await;
+            booked
+                .and_then(reqwest::Response::error_for_status)
+                .map_err(failed)?;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if inbox.has("invitee.created", user) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn generation(&self, user: &str) -> Result<u64, Error> {
         let (_, connection) = self.get("/-/calendly/connection", Some(user)).await?;
         Ok(connection
@@ -153,7 +193,7 @@ impl<'a> Reader<'a> {
     }
 
     async fn renewed_since(&self, generation: u64) -> Result<bool, Error> {
-        let deadline = tokio::time::Instant::now() + RENEWED_WITHIN;
+        let deadline = tokio::time::Instant::now() + SHOWN_WITHIN;
         while tokio::time::Instant::now() < deadline {
             if self.generation("alice").await? > generation {
                 return Ok(true);
@@ -176,6 +216,12 @@ impl<'a> Reader<'a> {
         answer.error_for_status().map_err(failed)?;
         Ok(())
     }
+}
+
+fn text(answer: &reqwest::Response, name: HeaderName) -> String {
+    let value = answer.headers().get(name);
+    let text = value.and_then(|value| value.to_str().ok());
+    text.unwrap_or_default().to_owned()
 }
 
 #[expect(

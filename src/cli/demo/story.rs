@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
+use url::Url;
 
+use super::SIGNING_SECRET;
 use crate::{app::Sidecar, sandbox::Sandbox};
 
 /// The addresses that the story takes place at.
@@ -15,6 +17,8 @@ pub(super) struct Story {
     pub(super) calendly: String,
     /// Usual ports that somebody else has.
     taken: Vec<u16>,
+    /// Where the reader's own app takes webhooks, if there is one.
+    app: Option<String>,
 }
 
 /// One thing to see.
@@ -27,7 +31,12 @@ struct Step {
 // === impl Story ===
 
 impl Story {
-    pub(super) fn new(sidecar: &Sidecar, sandbox: &Sandbox, taken: Vec<u16>) -> Self {
+    pub(super) fn new(
+        sidecar: &Sidecar,
+        sandbox: &Sandbox,
+        taken: Vec<u16>,
+        app: Option<&Url>,
+    ) -> Self {
         Self {
             outbound: format!("http://{}", sidecar.outbound()),
             ingress: format!("http://{}", sidecar.ingress()),
@@ -35,6 +44,7 @@ impl Story {
             calcom: sandbox.calcom_url().to_owned(),
             calendly: sandbox.calendly_url().to_owned(),
             taken,
+            app: app.map(Url::to_string),
         }
     }
 
@@ -63,6 +73,14 @@ impl Story {
         }
     }
 
+    /// Where webhooks go, if they go to an app of the reader's.
+    fn delivered(&self) -> String {
+        match &self.app {
+            Some(app) => format!("  webhooks go to {app}, signed with {SIGNING_SECRET}\n"),
+            None => String::new(),
+        }
+    }
+
     /// The story, for a terminal.
     pub(super) fn told(&self) -> String {
         let Self {
@@ -73,7 +91,7 @@ impl Story {
             calendly,
             ..
         } = self;
-        let moved = self.moved();
+        let (moved, delivered) = (self.moved(), self.delivered());
         let mut text = format!(
             "
 Daypass is up, between your app and two emulated providers. Nothing here leaves this machine.
@@ -81,7 +99,7 @@ Daypass is up, between your app and two emulated providers. Nothing here leaves 
   your app ──▶ {outbound} ──▶ Cal.com {calcom} · Calendly {calendly}
   browsers and webhooks: {ingress}
   probes and metrics: {admin}/readyz · {admin}/metrics
-{moved}
+{delivered}{moved}
 alice and bob are connected at both; bob is a managed user at Cal.com. Access tokens live for one
 minute here (really: hours). Keep this window open for the log, and try in another one:
 "
@@ -122,7 +140,6 @@ minute here (really: hours). Keep this window open for the log, and try in anoth
                 title: "Say who; the token is added. No token passes through your app.",
                 try_this: vec![
                     get("/calendly/users/me", "alice"),
-                    get("/calendly/users/me", "bob"),
                     get("/calcom/v2/me", "bob"),
                 ],
                 expect: "→ each answers for the user that was named.",
@@ -147,8 +164,7 @@ minute here (really: hours). Keep this window open for the log, and try in anoth
             Step {
                 title: "Somebody kills all of bob's tokens at Cal.com. Your app does not notice.",
                 try_this: vec![kill(calcom, "bob"), look("/calcom/v2/me", "bob")],
-                expect: "→ 200: refused, minted anew with the client's secret (log: redemption=force), \
-                         replayed.\n     `Proxy-Status` tells.",
+                expect: "→ 200: refused, minted anew with the client's secret, replayed; `Proxy-Status` tells.",
             },
             self.connecting(),
             Step {
@@ -160,13 +176,20 @@ minute here (really: hours). Keep this window open for the log, and try in anoth
     }
 
     fn connecting(&self) -> Step {
+        let Self {
+            outbound, calendly, ..
+        } = self;
         Step {
-            title: "Let carol connect: a link, the provider's consent page, and she is in.",
-            try_this: vec![format!(
-                "curl -sw '\\n' -X POST {}/-/calendly/connect-link -H 'X-User-Id: carol'",
-                self.outbound
-            )],
-            expect: "→ open `url` in a browser and consent; then call for carol as you did for alice.",
+            title: "Let carol connect: a link, the provider's consent page, and she is in. Then book her.",
+            try_this: vec![
+                format!(
+                    "curl -sw '\\n' -X POST {outbound}/-/calendly/connect-link -H 'X-User-Id: carol'"
+                ),
+                format!(
+                    "curl -s {calendly}/_sandbox/bookings -d '{{\"action\":\"create\",\"user\":\"carol\"}}'"
+                ),
+            ],
+            expect: "→ open `url`, consent as carol, and book: the webhook comes with her id. The log tells.",
         }
     }
 }

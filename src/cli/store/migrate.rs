@@ -9,6 +9,7 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
@@ -16,6 +17,7 @@ use serde_json::json;
 
 use super::{
     progress::Progress,
+    rest::REST,
     transfer::{Moved, Rules, Transfer},
     verify::Verdict,
 };
@@ -52,6 +54,9 @@ pub(in crate::cli) struct Options {
     /// Remove from the target what the source does not have, instead of refusing to begin
     #[arg(long)]
     prune: bool,
+    /// For tests, where surely nobody serves: seconds to wait for whoever may
+    #[arg(long, hide = true, default_value_t = REST.as_secs())]
+    rest: u64,
 }
 
 /// What came of it.
@@ -78,6 +83,7 @@ pub(in crate::cli) fn run(
         follow: options.follow,
         keep_newer: options.keep_newer,
         prune: options.prune,
+        rest: Duration::from_secs(options.rest),
     };
     let names = (source.to_string(), target.to_string());
     let ca_file = loaded.settings.tls_ca_file.as_deref();

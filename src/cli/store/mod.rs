@@ -10,6 +10,7 @@ use crate::telemetry::{self, log};
 mod migrate;
 mod odd;
 mod progress;
+mod rest;
 mod transfer;
 mod verify;
 mod walk;

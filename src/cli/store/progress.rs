@@ -22,11 +22,19 @@ const OBJECTS_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Progress<'o> {
     look: Look<'o>,
     phase: &'static str,
+    /// What is counted.
+    unit: Unit,
     done: u64,
     total: u64,
     told: Option<Instant>,
     /// Whether it was told that all is done.
     ended: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Connections,
+    Seconds,
 }
 
 enum Look<'o> {
@@ -50,6 +58,7 @@ impl<'o> Progress<'o> {
         Self {
             look,
             phase: "",
+            unit: Unit::Connections,
             done: 0,
             total: 0,
             told: None,
@@ -59,9 +68,28 @@ impl<'o> Progress<'o> {
 
     /// Begins to do `phase` to about `total` connections.
     pub(super) fn begin(&mut self, phase: &'static str, total: u64) {
-        (self.phase, self.done, self.total) = (phase, 0, total);
+        self.begin_to_count(phase, total, Unit::Connections);
+    }
+
+    /// Begins to wait for so long.
+    pub(super) fn begin_wait(&mut self, total: Duration) {
+        self.begin_to_count("waiting", rounded_up(total), Unit::Seconds);
+    }
+
+    /// So much of the wait is left, if there is one.
+    pub(super) fn wait_on(&mut self, left: Duration) {
+        if self.unit != Unit::Seconds {
+            return;
+        }
+        self.done = self.total.saturating_sub(rounded_up(left));
+        self.tell();
+    }
+
+    fn begin_to_count(&mut self, phase: &'static str, total: u64, unit: Unit) {
+        (self.phase, self.done, self.total, self.unit) = (phase, 0, total, unit);
         (self.told, self.ended) = (None, false);
         if let Look::Bar(bar) = &self.look {
+            bar.set_style(style(unit));
             bar.set_length(total);
             bar.set_position(0);
             bar.set_message(phase);
@@ -113,27 +141,57 @@ impl<'o> Progress<'o> {
         self.told = Some(now);
         self.ended |= ends;
         let Self {
-            phase, done, total, ..
+            phase,
+            done,
+            total,
+            unit,
+            ..
         } = self;
         match &mut self.look {
             Look::Objects(out) => {
-                let progress = json!({ "phase": phase, "done": done, "total": total });
+                let unit = unit.as_str();
+                let progress =
+                    json!({ "phase": phase, "done": done, "total": total, "unit": unit });
                 object(*out, &json!({ "progress": progress }));
             }
-            _ => line(&format!("{phase}: {done} of {total}")),
+            _ => line(&match unit {
+                Unit::Connections => format!("{phase}: {done} of {total}"),
+                Unit::Seconds => format!("{phase}: {done} of {total} s"),
+            }),
+        }
+    }
+}
+
+// === impl Unit ===
+
+impl Unit {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Seconds => "seconds",
         }
     }
 }
 
 fn bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    let look = ProgressStyle::with_template(
-        "{msg:10} {bar:40} {pos}/{len}  {per_sec}  {elapsed}, {eta} left",
-    );
-    // The template is a constant; a broken one only costs the bar its look.
-    let bar = look.map_or_else(|_| bar.clone(), |look| bar.clone().with_style(look));
+    let bar = ProgressBar::new(0).with_style(style(Unit::Connections));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+fn style(unit: Unit) -> ProgressStyle {
+    let template = match unit {
+        Unit::Connections => "{msg:10} {bar:40} {pos}/{len}  {per_sec}  {elapsed}, {eta} left",
+        Unit::Seconds => "{msg:10} {bar:40} {pos}/{len} s",
+    };
+    // The templates are constants; a broken one only costs the bar its look.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// In seconds.
+pub(super) fn rounded_up(time: Duration) -> u64 {
+    let part = u64::from(time.subsec_nanos() > 0);
+    time.as_secs().saturating_add(part)
 }
 
 fn line(text: &str) {

@@ -17,24 +17,19 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use tokio::time::{Instant, sleep};
 
 use super::{
     odd::Odd,
     progress::Progress,
+    rest::Mark,
     walk::{PAGE, Pair, Standing, Walk},
 };
 use crate::{
     app::Signals,
     base::ids::ConnectionKey,
     cli::Error,
-    store::{self, Archive, CHECKED_EVERY, Changes, Cursor, Found, Record, Restored},
+    store::{self, Archive, Changes, Cursor, Found, Record, Restored},
 };
-
-/// Whoever serves is felt within this time.
-pub(super) const REST: Duration = CHECKED_EVERY
-    .saturating_mul(2)
-    .saturating_add(Duration::from_secs(1));
 
 /// How long one question for changes waits.
 const FOLLOW_FOR: Duration = Duration::from_secs(2);
@@ -48,6 +43,8 @@ pub(super) struct Rules {
     pub(super) keep_newer: bool,
     /// Remove from the target what the source does not have, instead of refusing to begin.
     pub(super) prune: bool,
+    /// For how long nobody must be felt before a store counts as one that nobody serves from.
+    pub(super) rest: Duration,
 }
 
 /// One migration.
@@ -78,14 +75,6 @@ struct Work {
     remove: Vec<ConnectionKey>,
 }
 
-/// The state of both stores at one moment, by which it shows whether anybody has used them since.
-pub(super) struct Mark {
-    at: Instant,
-    source: u64,
-    target: u64,
-    cursor: Cursor,
-}
-
 // === impl Transfer ===
 
 impl Transfer<'_, '_> {
@@ -102,39 +91,6 @@ impl Transfer<'_, '_> {
             return self.follow(&mark, signals).await;
         }
         Ok(mark)
-    }
-
-    /// The state of both stores now.
-    pub(super) async fn mark(&self) -> Result<Mark, Error> {
-        Ok(Mark {
-            at: Instant::now(),
-            source: self.source.pulse().await?,
-            target: self.target.pulse().await?,
-            cursor: self.source.changes(None, Duration::ZERO).await?.cursor,
-        })
-    }
-
-    /// Waits until whoever serves would have been felt since `mark`; refuses if somebody was.
-    pub(super) async fn rest(&self, mark: &Mark) -> Result<(), Error> {
-        let waited = Instant::now().saturating_duration_since(mark.at);
-        sleep(REST.saturating_sub(waited)).await;
-        self.must_be_unused(mark).await?;
-        let since = self
-            .source
-            .changes(Some(mark.cursor), Duration::ZERO)
-            .await?;
-        match since.keys {
-            Some(keys) if keys.is_empty() => Ok(()),
-            _ => Err(self.changed()),
-        }
-    }
-
-    pub(super) fn changed(&self) -> Error {
-        Error::Failed(format!(
-            "connections of {} changed while they were copied, so something still uses it. Stop it and \
-             run this again, which goes on from here; or run it with --follow",
-            self.names.0,
-        ))
     }
 
     /// Goes through both stores, and refuses to begin where something would be lost or mixed up.
@@ -228,20 +184,22 @@ impl Transfer<'_, '_> {
             cursor = self.catch_up(changes?, mark).await?;
         }
         loop {
-            let mark = self.mark().await?;
-            if signals.unless(sleep(REST)).await.is_none() {
+            let mut mark = self.mark().await?;
+            let Some(is_at_rest) = signals.unless(self.source_rests(&mark)).await else {
                 return Err(Error::Failed(
                     "stopped by a second signal before all was verified; run this again, which goes \
                      on from here"
                         .to_owned(),
                 ));
-            }
+            };
+            let is_at_rest = is_at_rest?;
             let changes = self.source.changes(Some(cursor), Duration::ZERO).await?;
             cursor = self.catch_up(changes, &mark).await?;
-            if self.source.pulse().await? == mark.source {
+            if is_at_rest && self.source.pulse().await? == mark.source {
                 // From here on it is a source at rest like any other.
                 self.rules.follow = false;
-                return Ok(Mark { cursor, ..mark });
+                mark.cursor = cursor;
+                return Ok(mark);
             }
             self.progress.say(&format!(
                 "A sidecar still serves from {}: stop it. This goes on when it has stopped.",
@@ -309,25 +267,6 @@ impl Transfer<'_, '_> {
             moved.copied = u64::try_from(written.count()).unwrap_or(u64::MAX);
         }
         Ok(moved)
-    }
-
-    /// Refuses if somebody has served from a store that is to be at rest since `mark`.
-    pub(super) async fn must_be_unused(&self, mark: &Mark) -> Result<(), Error> {
-        let (source, target) = &self.names;
-        if self.target.pulse().await? != mark.target {
-            return Err(Error::Failed(format!(
-                "a sidecar serves from {target} already: tokens that it renews there would be renewed \
-                 here, too, and one of both lost. Stop it, and run this again, which goes on from here",
-            )));
-        }
-        if !self.rules.follow && self.source.pulse().await? != mark.source {
-            return Err(Error::Failed(format!(
-                "a sidecar serves from {source}: what it renews from now on would be lost. Stop every \
-                 sidecar and run this again, which goes on from here; or run it with --follow, and \
-                 stop them when all but the last changes are copied",
-            )));
-        }
-        Ok(())
     }
 }
 

@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     odd::Odd,
-    transfer::{Mark, Transfer, count, some},
+    rest::Mark,
+    transfer::{Transfer, count},
     walk::{Pair, Standing, Walk},
 };
 use crate::{
@@ -74,9 +75,15 @@ impl Transfer<'_, '_> {
         if leased.is_empty() {
             return Ok(());
         }
-        let many = some(u64::try_from(leased.len()).unwrap_or(u64::MAX));
-        self.progress
-            .say(&format!("Waiting for the leases of {many} to end."));
+        let mut whose = Odd::default();
+        for key in leased {
+            whose.add_named(key.to_string());
+        }
+        let within = LEASES_END_WITHIN.as_secs();
+        self.progress.say(&format!(
+            "Waiting up to {within} s for the leases of {whose} to end: they were being renewed.",
+        ));
+        self.progress.begin_wait(LEASES_END_WITHIN);
         let begun = Instant::now();
         for key in leased {
             while self.is_leased(key).await? {
@@ -88,6 +95,8 @@ impl Transfer<'_, '_> {
                         self.names.0
                     )));
                 }
+                self.progress
+                    .wait_on(LEASES_END_WITHIN.saturating_sub(waited));
                 sleep(Duration::from_millis(200)).await;
             }
         }

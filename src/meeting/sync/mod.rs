@@ -6,7 +6,7 @@
 //! 2. The first sync reads the whole window, `sync_past` to `sync_future`. Later ones read what has
 //!    changed since the last began, with an overlap, where the provider can tell; else all of it.
 //! 3. It keeps within the provider's limits: when few calls are left in the provider's window, it rests
-//!    until the next one.
+//!    until the next one, in the midst of a page if need be. What was read whole is not read again.
 //! 4. How far it is can be seen at any time ([`Progress`]).
 
 use std::{sync::Arc, time::Duration};

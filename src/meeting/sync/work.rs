@@ -13,6 +13,7 @@ use crate::{
         backoff::Backoff,
         ids::{ConnectionKey, OwnerId},
     },
+    meeting::Told,
     provider::{self, Account, ApiError, Headroom, Meetings, Page, Window},
     store::{self, Job, JobKind, Status, Upserted},
     token::{WithTokenError, account_of, with_token},
@@ -35,6 +36,13 @@ const OVERLAP: Duration = Duration::from_mins(10);
 
 /// With fewer calls left than this in the provider's window, the rest is left to the app.
 const LEAVE: u32 = 20;
+
+/// How many calls a meeting takes that a page tells only in part: itself, and its people (Calendly).
+const CALLS_A_MEETING: u32 = 2;
+
+/// How many meetings are read whole between two renewals of the claim, which has to outlast them where a
+/// call takes a second.
+const IN_A_ROW: usize = 40;
 
 /// How long to rest where the provider does not say.
 const REST: Duration = Duration::from_mins(1);
@@ -170,35 +178,35 @@ impl Inner {
                     return Err(error.into());
                 }
             };
-            let changed = self.keep(key, meetings, &page).await;
-            let changed = match changed {
-                Ok(changed) => changed,
+            let kept = match self.keep(key, meetings, &page, &mut run).await {
+                Ok(kept) => kept,
                 Err(error) => {
                     state.run = Some(run);
                     return Err(error);
                 }
             };
-            run.pages += 1;
-            run.read += u64::try_from(page.meetings.len()).unwrap_or(0);
-            run.changed += changed;
-            let is_last = page.next.is_none();
-            run.cursor = page.next;
-            state.run = Some(run.clone());
             state.failures = 0;
             state.last_error = None;
-            if is_last {
+            // Of a page that is not done the rest is read when it is read again.
+            if !kept.is_cut {
+                run.pages += 1;
+                run.read += u64::try_from(page.meetings.len()).unwrap_or(0);
+                run.cursor = page.next;
+            }
+            state.run = Some(run.clone());
+            if !kept.is_cut && run.cursor.is_none() {
                 return Ok(Ended::Complete);
             }
             let sealed = self.states.seal(key, state);
-            let kept = self
+            let held = self
                 .store
                 .progress(JobKind::Sync, key, owner, Some(sealed), CLAIM)
                 .await?;
-            if !kept {
+            if !held {
                 return Ok(Ended::Lost);
             }
-            if let Some(rest) = rest(page.headroom) {
-                return Ok(Ended::Later(rest));
+            if kept.left.is_some_and(is_short) {
+                return Ok(Ended::Later(rest_of(page.headroom)));
             }
         }
     }
@@ -244,38 +252,61 @@ impl Inner {
         }
     }
 
-    /// Keeps a page, and reads what it does not tell of the meetings that are new or have changed.
+    /// Keeps a page, and reads whole what it tells only in part and was not read whole before, as far as
+    /// the provider's limits allow.
     async fn keep(
         &self,
         key: &ConnectionKey,
         meetings: &dyn Meetings,
         page: &Page,
-    ) -> Result<u64, Interrupted> {
-        let kept = self.archive.keep(key, &page.meetings).await?;
-        let news: Vec<&provider::Meeting> = page
-            .meetings
-            .iter()
-            .zip(&kept)
-            .filter(|(_, kept)| **kept != Upserted::Stands)
-            .map(|(meeting, _)| meeting)
-            .collect();
-        if !meetings.pages_are_complete() {
-            for meeting in news.iter().filter(|meeting| !meeting.status.is_terminal()) {
-                let id = meeting.id.as_str();
-                let fetching = with_token(&*self.tokens, key, |token| async move {
-                    meetings.fetch(&token, id).await
-                });
-                match fetching.await {
-                    Ok(whole) => {
-                        self.archive.keep(key, &[whole]).await?;
-                    }
-                    // Gone between the two questions.
-                    Err(WithTokenError::Api(ApiError::NotFound { .. })) => {}
-                    Err(error) => return Err(error.into()),
-                }
+        run: &mut Run,
+    ) -> Result<KeptPage, Interrupted> {
+        let told = if meetings.pages_are_complete() {
+            Told::Whole
+        } else {
+            Told::Partly
+        };
+        let kept = self.archive.keep(key, &page.meetings, told).await?;
+        let news = kept.iter().filter(|kept| kept.upserted != Upserted::Stands);
+        run.changed += u64::try_from(news.count()).unwrap_or(0);
+        let mut of_page = KeptPage {
+            left: page.headroom.remaining,
+            is_cut: false,
+        };
+        let lacking = page.meetings.iter().zip(&kept);
+        let lacking = lacking.filter(|(_, kept)| !kept.is_whole);
+        for (nth, (meeting, _)) in lacking.enumerate() {
+            // One at least, or it would never end.
+            if nth == IN_A_ROW || (nth > 0 && of_page.left.is_some_and(is_short)) {
+                of_page.is_cut = true;
+                return Ok(of_page);
             }
+            self.read_whole(key, meetings, meeting).await?;
+            of_page.left = of_page
+                .left
+                .map(|left| left.saturating_sub(CALLS_A_MEETING));
         }
-        Ok(u64::try_from(news.len()).unwrap_or(0))
+        Ok(of_page)
+    }
+
+    async fn read_whole(
+        &self,
+        key: &ConnectionKey,
+        meetings: &dyn Meetings,
+        meeting: &provider::Meeting,
+    ) -> Result<(), Interrupted> {
+        let id = meeting.id.as_str();
+        let fetching = with_token(&*self.tokens, key, |token| async move {
+            meetings.fetch(&token, id).await
+        });
+        let whole = match fetching.await {
+            Ok(whole) => whole,
+            // Gone between the two questions: there is no more to know.
+            Err(WithTokenError::Api(ApiError::NotFound { .. })) => meeting.clone(),
+            Err(error) => return Err(error.into()),
+        };
+        self.archive.keep(key, &[whole], Told::Whole).await?;
+        Ok(())
     }
 
     async fn complete(
@@ -362,8 +393,20 @@ impl From<WithTokenError> for Interrupted {
     }
 }
 
+/// What came of keeping a page.
+struct KeptPage {
+    /// How many calls the provider still takes, if it tells.
+    left: Option<u32>,
+    /// Whether some were left for another time.
+    is_cut: bool,
+}
+
+/// Whether what is left of calls is the app's.
+const fn is_short(left: u32) -> bool {
+    left < LEAVE + CALLS_A_MEETING
+}
+
 /// How long to rest, so that the app has calls left.
-fn rest(headroom: Headroom) -> Option<Duration> {
-    let remaining = headroom.remaining?;
-    (remaining < LEAVE).then(|| headroom.resets_in.unwrap_or(REST).min(RECONCILE))
+fn rest_of(headroom: Headroom) -> Duration {
+    headroom.resets_in.unwrap_or(REST).min(RECONCILE)
 }

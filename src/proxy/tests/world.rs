@@ -172,6 +172,8 @@ impl LocalCalls for NoConnections {
             organization: None,
             managed: false,
             scope: None,
+            subscription: None,
+            sync: None,
         })
     }
     async fn connect_link(

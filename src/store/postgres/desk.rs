@@ -42,6 +42,34 @@ macro_rules! moment {
 }
 pub(super) use moment;
 
+/// A query of a `WITH` beside [`moment`]: what was set later than `now`, in a table of what waits for a
+/// time, by a clock that was set back since, is counted from `now`. So nothing is due later than in the
+/// time that it was put off for, and no claim lasts longer than it was made for. `$set` does the same to
+/// other columns. What this does may make something due, but not for the same statement: so the first row
+/// that is answered has NULL in its first cell if there was anything ([`Desk::claim`]). The sum and the
+/// order are there for the server to search the index of `since`, and no other.
+macro_rules! catch_up {
+    ($table:literal, $set:literal) => {
+        concat!(
+            "late AS MATERIALIZED (SELECT ctid FROM daypass.",
+            $table,
+            " WHERE since > (SELECT now FROM moment) AND due_at IS NOT NULL \
+                AND due_at + 0 > (SELECT now FROM moment) ORDER BY since LIMIT 1000 \
+                FOR UPDATE SKIP LOCKED), \
+             ahead AS (UPDATE daypass.",
+            $table,
+            " SET ",
+            $set,
+            "due_at = (SELECT now FROM moment) + (due_at - since), since = (SELECT now FROM moment) \
+                WHERE ctid = ANY (ARRAY(SELECT ctid FROM late)) RETURNING 1)"
+        )
+    };
+}
+pub(super) use catch_up;
+
+/// How often a claim asks again because the clock was set back. The next one goes on from there.
+const ROUNDS: u32 = 10;
+
 /// More entries than this are not told one by one.
 const TELL_EACH: usize = 64;
 
@@ -93,6 +121,25 @@ impl Desk {
             Err(failure) => Err(self.explained(failure).await),
             answer => answer,
         }
+    }
+
+    /// What a statement with [`catch_up`] has claimed.
+    pub(super) async fn claim(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failure> {
+        for _round in 0..ROUNDS {
+            let mut rows = self.query(sql, params).await?;
+            let name: Option<&str> = rows
+                .first()
+                .map(|row| row.try_get(0))
+                .transpose()?
+                .flatten();
+            if name.is_some() || rows.is_empty() {
+                return Ok(rows);
+            }
+            if rows.len() > 1 {
+                return Ok(rows.split_off(1));
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Several statements, as one; done again if the server asks for it.

@@ -8,7 +8,7 @@ use tokio_postgres::{Row, types::Type};
 
 use super::{
     Postgres, ask,
-    desk::{Desk, moment},
+    desk::{Desk, catch_up, moment},
     failure::Failure,
     leases::millis,
     pool::Param,
@@ -43,49 +43,64 @@ const PAGE: &str = concat!(
 const CLAIM: &str = concat!(
     "WITH ",
     moment!("$4"),
+    ", ",
+    catch_up!(
+        "jobs",
+        "wanted_at = (SELECT now FROM moment) + (wanted_at - since), "
+    ),
     ", due AS MATERIALIZED (SELECT provider, user_id, due_at AS was FROM daypass.jobs \
         WHERE kind = $1 AND due_at <= (SELECT now FROM moment) ORDER BY due_at LIMIT $5 \
-        FOR UPDATE SKIP LOCKED) \
-     UPDATE daypass.jobs j SET owner = $2, due_at = (SELECT now FROM moment) + $3 FROM due \
-     WHERE j.kind = $1 AND j.provider = due.provider AND j.user_id = due.user_id RETURNING ",
+        FOR UPDATE SKIP LOCKED), \
+     claimed AS (UPDATE daypass.jobs j SET owner = $2, \
+            due_at = (SELECT now FROM moment) + $3, since = (SELECT now FROM moment) FROM due \
+        WHERE j.kind = $1 AND j.provider = due.provider AND j.user_id = due.user_id RETURNING ",
     columns!(),
-    ", due.was"
+    ", due.was) \
+     SELECT NULL AS provider, NULL AS user_id, NULL::bytea AS state, NULL::int8 AS due_at, \
+        NULL::bytea AS owner, NULL::int8 AS updated_at, count(*) AS was \
+        FROM ahead HAVING count(*) > 0 \
+     UNION ALL SELECT provider, user_id, state, due_at, owner, updated_at, was FROM claimed"
 );
 
-/// Whoever works on it goes on; what is wanted of it is remembered until it is finished.
+/// Whoever works on it goes on; what is wanted of it is remembered until it is finished. If the clock was
+/// set back since, it wanted or was due for that much earlier.
 const HASTEN: &str = concat!(
     "WITH ",
     moment!("$6"),
-    " INSERT INTO daypass.jobs AS j (kind, provider, user_id, state, due_at, updated_at) \
-     SELECT $1, $2, $3, $4, now + $5, now FROM moment \
+    " INSERT INTO daypass.jobs AS j (kind, provider, user_id, state, due_at, since, updated_at) \
+     SELECT $1, $2, $3, $4, now + $5, now, now FROM moment \
      ON CONFLICT (kind, provider, user_id) DO UPDATE SET \
-        wanted_at = CASE WHEN j.owner IS NOT NULL \
-            THEN least(j.wanted_at, excluded.due_at) END, \
-        due_at = CASE WHEN j.owner IS NULL \
-            THEN least(j.due_at, excluded.due_at) ELSE j.due_at END"
+        wanted_at = CASE WHEN j.owner IS NOT NULL THEN least( \
+            j.wanted_at - greatest(j.since - excluded.since, 0), excluded.due_at) END, \
+        due_at = least(j.due_at - greatest(j.since - excluded.since, 0), \
+            CASE WHEN j.owner IS NULL THEN excluded.due_at END), \
+        since = CASE WHEN j.since > excluded.since \
+                OR j.owner IS NULL AND (j.due_at IS NULL OR j.due_at > excluded.due_at) \
+            THEN excluded.since ELSE j.since END"
 );
 
 const REPLACE: &str = concat!(
     "WITH ",
     moment!("$6"),
-    " INSERT INTO daypass.jobs AS j (kind, provider, user_id, state, due_at, updated_at) \
-     SELECT $1, $2, $3, $4, now + $5, now FROM moment \
+    " INSERT INTO daypass.jobs AS j (kind, provider, user_id, state, due_at, since, updated_at) \
+     SELECT $1, $2, $3, $4, now + $5, now, now FROM moment \
      ON CONFLICT (kind, provider, user_id) DO UPDATE SET state = excluded.state, \
-        due_at = excluded.due_at, owner = NULL, wanted_at = NULL, updated_at = excluded.updated_at"
+        due_at = excluded.due_at, since = excluded.since, owner = NULL, wanted_at = NULL, updated_at = excluded.updated_at"
 );
 
 const PROGRESS: &str = concat!(
     "WITH ",
     moment!("$7"),
-    " UPDATE daypass.jobs SET state = $5, due_at = now + $6, updated_at = now FROM moment \
+    " UPDATE daypass.jobs SET state = $5, due_at = now + $6, since = now, updated_at = now, \
+        wanted_at = wanted_at - greatest(since - now, 0) FROM moment \
      WHERE kind = $1 AND provider = $2 AND user_id = $3 AND owner = $4 RETURNING 1"
 );
 
 const FINISH: &str = concat!(
     "WITH ",
     moment!("$7"),
-    " UPDATE daypass.jobs SET state = $5, due_at = least(now + $6, wanted_at), owner = NULL, \
-        wanted_at = NULL, updated_at = now FROM moment \
+    " UPDATE daypass.jobs SET state = $5, owner = NULL, since = now, updated_at = now, \
+        due_at = least(now + $6, wanted_at - greatest(since - now, 0)), wanted_at = NULL FROM moment \
      WHERE kind = $1 AND provider = $2 AND user_id = $3 AND owner = $4 RETURNING 1"
 );
 
@@ -217,7 +232,7 @@ async fn claim(
     limit: usize,
 ) -> Result<Vec<Job>, Failure> {
     let rows = desk
-        .query(
+        .claim(
             CLAIM,
             &[
                 (&kind.as_str(), Type::TEXT),

@@ -20,13 +20,15 @@ const DUE: &str = "\
         (SELECT provider, user_id, $2 - renewed_at AS late FROM daypass.connections \
             WHERE provider = $1 AND renewed_at < $2 \
                 AND reauth_reason IS NULL AND refresh IS NOT NULL \
-                AND (cooldown_until IS NULL OR cooldown_until <= $4) \
+                AND (cooldown_until IS NULL OR cooldown_until <= $4 \
+                    OR cooldown_until > $6) \
             ORDER BY renewed_at LIMIT $5) \
         UNION ALL \
         (SELECT provider, user_id, $3 - refresh_expires_at AS late FROM daypass.connections \
             WHERE provider = $1 AND refresh_expires_at < $3 \
                 AND reauth_reason IS NULL AND refresh_expires_at IS NOT NULL \
-                AND (cooldown_until IS NULL OR cooldown_until <= $4) \
+                AND (cooldown_until IS NULL OR cooldown_until <= $4 \
+                    OR cooldown_until > $6) \
             ORDER BY refresh_expires_at LIMIT $5)) due \
     GROUP BY provider, user_id ORDER BY max(late) DESC, user_id LIMIT $5";
 
@@ -91,6 +93,7 @@ pub(super) async fn due(desk: &Desk, due: &Due) -> Result<Vec<ConnectionKey>, Fa
                 (&due.refresh_ends_before.as_millis(), Type::INT8),
                 (&due.now.as_millis(), Type::INT8),
                 (&i64::try_from(due.limit).unwrap_or(i64::MAX), Type::INT8),
+                (&due.longest_cooldown.as_millis(), Type::INT8),
             ],
         )
         .await?;

@@ -113,6 +113,7 @@ impl Server {
     fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         findings.extend(self.persistence());
+        findings.extend(self.flush());
         findings.extend(self.eviction());
         findings.extend(self.replication());
         if self.config.is_none() {
@@ -171,6 +172,20 @@ impl Server {
             what,
             why,
             mend,
+        })
+    }
+
+    /// Redis' own default, and no fault of a store of tokens: a renewal that is lost with the machine is
+    /// tried again by its record. An event that was acknowledged is not sent again by anybody.
+    fn flush(&self) -> Option<Finding> {
+        let appends = self.setting("appendonly")? == "yes";
+        (appends && self.setting("appendfsync")? == "everysec").then(|| Finding {
+            concern: Concern::Flush,
+            is_grave: false,
+            what: format!("{} writes to its disk once a second", self.shown),
+            why: "if its machine crashes, webhooks that were acknowledged in the last second or two are \
+                  lost, and users whose tokens were renewed in it may have to connect again",
+            mend: "set appendfsync always, or leave it: meetings are found again by the next sync",
         })
     }
 

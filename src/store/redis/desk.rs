@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -13,9 +13,10 @@ use super::{
     Options, Time,
     address::{Address, Kind},
     door::{Door, Question},
-    failure::Failure,
+    failure::{Failure, code},
     hearsay::Hearsay,
     keys::{Keys, Place},
+    opening::SCHEMA,
     rows::Fields,
     scripts,
 };
@@ -36,6 +37,8 @@ pub(super) struct Desk {
     pub(super) hearsay: Hearsay,
     /// Whether changes by others are heard of as they are made.
     pub(super) listening: AtomicBool,
+    /// The schema that a newer version has made of the store, once that is found out; else zero.
+    pub(super) outdated: AtomicU32,
     /// How often the servers were asked whether they are well.
     pub(super) pings: AtomicUsize,
     /// When this process last looked after the outboxes.
@@ -125,10 +128,37 @@ impl Desk {
         &self,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, Failure> {
-        self.door.ask(Question::Script(call)).await
+        self.is_current()?;
+        match self.door.ask(Question::Script(call)).await {
+            Err(Failure::Driver(error)) if code(&error).as_deref() == Some("FUTURE") => {
+                let found = error.detail().and_then(|found| found.trim().parse().ok());
+                self.admits(found.unwrap_or(u32::MAX))?;
+                Err(error.into())
+            }
+            answer => answer,
+        }
+    }
+
+    /// Refuses to work on a store that a newer version has taken over.
+    pub(super) fn admits(&self, schema: u32) -> Result<(), Failure> {
+        if schema > SCHEMA {
+            self.outdated.store(schema, Ordering::Relaxed);
+        }
+        self.is_current()
+    }
+
+    fn is_current(&self) -> Result<(), Failure> {
+        match self.outdated.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            found => Err(Failure::FromTheFuture {
+                found,
+                known: SCHEMA,
+            }),
+        }
     }
 
     pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
+        self.is_current()?;
         self.door.command(command).await
     }
 

@@ -139,7 +139,8 @@ pub(super) async fn due(desk: &Desk, due: &Due) -> Result<Vec<ConnectionKey>, Fa
             .arg(due.renewed_before.as_millis())
             .arg(due.refresh_ends_before.as_millis())
             .arg(due.now.as_millis())
-            .arg(due.limit);
+            .arg(due.limit)
+            .arg(due.longest_cooldown.as_millis());
         desk.ask::<Vec<(i64, String)>>(&call).await
     }))
     .await?;

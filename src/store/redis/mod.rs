@@ -18,13 +18,12 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -61,6 +60,7 @@ mod meetings;
 mod opening;
 mod plug;
 mod portions;
+mod probing;
 mod records;
 mod rows;
 mod scripts;
@@ -140,6 +140,7 @@ impl Redis {
             random: parts.random,
             changed: Notify::new(),
             listening: AtomicBool::new(false),
+            outdated: AtomicU32::new(0),
             tidied: Mutex::default(),
             pings: AtomicUsize::default(),
         });
@@ -248,35 +249,13 @@ impl Store for Redis {
 
     /// Writes: to every bucket of a cluster, since each may lie on another server.
     async fn check(&self) -> Result<(), Error> {
-        let mut probes = vec![self.desk.keys.single("probe")];
-        if self.desk.is_cluster() {
-            probes.extend(self.desk.keys.each("probe"));
-            let sections = self.desk.keys.sections().into_iter();
-            probes.extend(sections.map(|section| format!("{section}probe")));
-        }
-        let written = probes.into_iter().map(async |probe| {
-            let _count: u64 = self.desk.command(redis::cmd("INCR").arg(probe)).await?;
-            Ok(())
-        });
-        self.told(try_join_all(written).await.map(drop))
+        self.told(probing::write(&self.desk).await)
     }
 
     /// Reads: of a cluster a few buckets, evenly apart and others each time, so that a large cluster
     /// is gone round in some pings.
     async fn ping(&self) -> Result<(), Error> {
-        const AT_ONCE: usize = 4;
-        let mut probes = vec![self.desk.keys.single("probe")];
-        if self.desk.is_cluster() {
-            let buckets = self.desk.keys.each("probe");
-            let apart = buckets.len() / AT_ONCE;
-            let first = self.desk.pings.fetch_add(1, Ordering::Relaxed) % apart.max(1);
-            probes.extend(buckets.into_iter().skip(first).step_by(apart.max(1)));
-        }
-        let read = probes.into_iter().map(async |probe| {
-            let _there: bool = self.desk.command(redis::cmd("EXISTS").arg(probe)).await?;
-            Ok(())
-        });
-        self.told(try_join_all(read).await.map(drop))
+        self.told(probing::read(&self.desk).await)
     }
 }
 

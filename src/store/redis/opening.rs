@@ -1,4 +1,8 @@
 //! Opening: may this user do all of it, is the store one that this version knows.
+//!
+//! A version that older ones must not work beside raises the schema in every bucket (the field `schema`
+//! of its census) and every section (its key `schema`), then for all, and only then changes anything:
+//! whoever is older writes nothing from the first on, reads nothing from the second on, and says so.
 
 use super::{accounts, desk::Desk, failure::Failure, scripts};
 
@@ -22,10 +26,7 @@ pub(super) async fn open(desk: &Desk) -> Result<(), Failure> {
     } else {
         make(desk).await?
     };
-    if found > SCHEMA {
-        let known = SCHEMA;
-        return Err(Failure::FromTheFuture { found, known });
-    }
+    desk.admits(found)?;
     let trial = hex::encode(desk.random.bytes::<8>());
     let mut rehearsal = scripts::REHEARSE.prepare_invoke();
     rehearsal.key(desk.keys.single(&format!("trial-{trial}")));

@@ -1,18 +1,22 @@
 //! The scripts, each sent by its digest, and loaded where the server does not know it.
 //!
 //! What several of them share is put before each: `prelude.lua` before those about connections,
-//! `section.lua` and the section's own before those about what is kept beside them.
+//! `section.lua` and the section's own before those about what is kept beside them; and before either,
+//! the schema that this version knows.
 
 use std::sync::LazyLock;
 
 use redis::Script;
+
+use super::opening::SCHEMA;
 
 /// A script that touches one connection, or several of one slot.
 macro_rules! script {
     ($name:ident, $file:literal) => {
         #[doc = concat!("See `scripts/", $file, "`.")]
         pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!(
+            Script::new(&format!(
+                "local SCHEMA = {SCHEMA}\n{}{}",
                 include_str!("scripts/prelude.lua"),
                 include_str!(concat!("scripts/", $file))
             ))
@@ -25,11 +29,12 @@ macro_rules! section {
     ($name:ident, $file:literal, $($shared:literal),+) => {
         #[doc = concat!("See `scripts/", $file, "`.")]
         pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!(
+            let shared = concat!(
                 include_str!("scripts/section.lua"),
                 $(include_str!(concat!("scripts/", $shared)),)+
                 include_str!(concat!("scripts/", $file))
-            ))
+            );
+            Script::new(&format!("local SCHEMA = {SCHEMA}\n{shared}"))
         });
     };
 }
@@ -80,6 +85,7 @@ script!(RESTORE, "restore.lua");
 plain!(DUE, "due.lua");
 plain!(TELL, "tell.lua");
 plain!(OPEN, "open.lua");
+plain!(PROBE, "probe.lua");
 plain!(REHEARSE, "rehearse.lua");
 
 plain!(PUT, "records/put.lua");

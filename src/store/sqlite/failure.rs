@@ -17,6 +17,8 @@ pub(super) enum Failure {
     Row { row: String, what: String },
     /// The thread that owns the connection has ended.
     Ended,
+    /// A newer version has taken the file over.
+    FromTheFuture { found: u32, known: u32 },
 }
 
 type Source = Option<Box<dyn std::error::Error + Send + Sync>>;
@@ -28,6 +30,7 @@ impl Failure {
     pub(super) fn into_error(self, path: &Path) -> Error {
         match self {
             Self::Row { row, what } => Error::Inconsistent { row, what },
+            Self::FromTheFuture { found, known } => Error::FromTheFuture { found, known },
             Self::Ended => Error::Unavailable {
                 what: format!(
                     "the thread of {} has ended; restart daypass",

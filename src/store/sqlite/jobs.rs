@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, Connection as Db, OptionalExtension, Row, params
 use super::{
     Sqlite,
     desk::Desk,
+    due,
     failure::Failure,
     rows::{self, Cells, Unfit},
 };
@@ -83,6 +84,7 @@ impl Jobs for Sqlite {
         let key = key.clone();
         self.write(move |db, desk| {
             let now = desk.now();
+            due::catch_up(db, due::JOBS, now)?;
             let sql = match existing {
                 Existing::Hasten => HASTEN,
                 Existing::Replace => REPLACE,
@@ -192,6 +194,7 @@ impl Sqlite {
         let key = key.clone();
         self.write(move |db, desk| {
             let now = desk.now();
+            due::catch_up(db, due::JOBS, now)?;
             let changed = db.prepare_cached(sql)?.execute(params![
                 kind.as_str(),
                 key.provider.as_str(),
@@ -215,6 +218,7 @@ fn claim(
     (ttl, limit): (Duration, usize),
 ) -> Result<Vec<Job>, Failure> {
     let (now, limit) = (desk.now(), i64::try_from(limit).unwrap_or(i64::MAX));
+    due::catch_up(db, due::JOBS, now)?;
     let mut jobs = collect(
         db.prepare_cached(DUE)?,
         params![kind.as_str(), now.as_millis(), limit],

@@ -37,6 +37,7 @@ mod accounts;
 mod archive;
 mod deliveries;
 mod desk;
+mod due;
 mod duties;
 mod expiring;
 mod failure;

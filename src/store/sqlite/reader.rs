@@ -8,7 +8,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Options, failure::Failure, file};
+use super::{Options, failure::Failure, file, schema};
 
 /// Questions that may queue before callers wait for room.
 pub(super) const QUEUE: usize = 1024;
@@ -37,6 +37,7 @@ pub(super) fn answer_all(path: &Path, options: &Options, mut queue: mpsc::Receiv
         if opened.is_err() {
             opened = file::open_reader(path, options);
         }
-        question(opened.as_ref().map_err(Failure::clone));
+        let db = opened.as_ref().map_err(Failure::clone);
+        question(db.and_then(|db| schema::admits(db).map(|()| db)));
     }
 }

@@ -6,7 +6,9 @@
 //!    migration that only adds leaves it as it is, and programs of before go on working with the file.
 //! 3. Migrations run in one transaction that excludes other processes; of two that start together,
 //!    one migrates and the other finds it done.
-//! 4. A migration that was released is never edited; the next one is appended.
+//! 4. Each transaction, and each question, looks at the number first: during a rolling upgrade a newer
+//!    program may take the file over from one that has it open, which then stops.
+//! 5. A migration that was released is never edited; the next one is appended.
 
 use std::path::Path;
 
@@ -46,6 +48,20 @@ const VERSIONS: &str = "\
         version INTEGER PRIMARY KEY, min_reader INTEGER NOT NULL) STRICT; \
     INSERT OR IGNORE INTO schema_versions SELECT 1, 1 FROM pragma_user_version \
         WHERE user_version > 0";
+
+/// Refuses to work on a file that a newer version has taken over since it was opened.
+pub(super) fn admits(db: &Connection) -> Result<(), Failure> {
+    let found: i64 = db
+        .prepare_cached("PRAGMA user_version")?
+        .query_row([], |row| row.get(0))?;
+    if found <= i64::from(known()) {
+        return Ok(());
+    }
+    Err(Failure::FromTheFuture {
+        found: u32::try_from(found).unwrap_or(u32::MAX),
+        known: known(),
+    })
+}
 
 /// Says whether the file is up to date, and changes nothing.
 pub(super) fn check(db: &Connection, path: &Path) -> Result<(), Error> {

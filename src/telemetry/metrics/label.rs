@@ -119,6 +119,8 @@ pub enum Delivery {
 pub enum Concern {
     /// When the server, or its machine, stops.
     Persistence,
+    /// Of the last moments before the machine stops.
+    Flush,
     /// When memory is short.
     Eviction,
     /// When a replica takes over.
@@ -341,6 +343,7 @@ impl Label for Delivery {
 impl Label for Concern {
     const ALL: &'static [Self] = &[
         Self::Persistence,
+        Self::Flush,
         Self::Eviction,
         Self::Replication,
         Self::Unchecked,
@@ -349,6 +352,7 @@ impl Label for Concern {
     fn as_str(self) -> &'static str {
         match self {
             Self::Persistence => "persistence",
+            Self::Flush => "flush",
             Self::Eviction => "eviction",
             Self::Replication => "replication",
             Self::Unchecked => "unchecked",

@@ -5,7 +5,7 @@
 //! | state | lets through | becomes |
 //! |---|---|---|
 //! | closed | up to [`PLACES`] at once | open, after [`FAILURES`] failures in a row |
-//! | open | nothing, for a time that doubles up to a minute | half-open, when that time is over |
+//! | open | nothing, for two seconds at first and then for a time that doubles up to a minute | half-open, when that time is over |
 //! | half-open | one | closed, if it is answered; else open |
 //!
 //! An answer of any kind but 429 and 5xx shows that the app is there: what it refuses is its own
@@ -114,6 +114,10 @@ impl Destinations {
             }
             return false;
         }
+        if known.opened_until.is_some_and(|until| now < until) {
+            // Called before it was left alone, with all the others: the same outage, not a longer one.
+            return false;
+        }
         known.failures = known.failures.saturating_add(1);
         let Some(beyond) = known.failures.checked_sub(FAILURES) else {
             return false;
@@ -213,6 +217,20 @@ mod tests {
             wait >= Duration::from_secs(30) && wait <= Duration::from_mins(1),
             "{wait:?}"
         );
+    }
+
+    /// An app that restarts fails all that is under way, and is back in a second.
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_at_once_is_one_failure_and_no_long_outage() {
+        let destinations = destinations();
+        for _ in 0..PLACES {
+            assert_eq!(destinations.admit(APP, Instant::now()), Admission::Go);
+        }
+        for _ in 0..PLACES {
+            destinations.learn(APP, Shown::Fails, Instant::now());
+        }
+        let wait = destinations.appetite(Instant::now()).unwrap_err();
+        assert!(wait <= Duration::from_secs(2), "{wait:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,4 +21,5 @@ mod schedule;
 mod worker;
 
 pub use destination::{Destination, InvalidDestination};
+pub use post::webhook_id;
 pub use worker::{Delivered, Observer, Parts, Unobserved, deliver};

@@ -129,7 +129,7 @@ impl Courier {
 
 /// The same over retries and replays; another for each user who gets the event, so that an app which
 /// drops what it has seen drops nobody's.
-pub(super) fn webhook_id(delivery: &Delivery) -> String {
+pub fn webhook_id(delivery: &Delivery) -> String {
     format!("evt_{}.{}", delivery.event, delivery.id.0)
 }
 

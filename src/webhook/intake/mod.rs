@@ -146,6 +146,15 @@ impl Intake {
         }
     }
 
+    /// Asks a connection of unknown account who it is, once, and gives it what waits for it. Whether it
+    /// was asked now.
+    pub(super) async fn identify(&self, connection: &Connection) -> Result<bool, store::Error> {
+        match self.0.providers.get(&connection.key.provider) {
+            Some(provider) => self.0.routing.identify(provider, connection).await,
+            None => Ok(false),
+        }
+    }
+
     /// The routes of the ingress listener that are webhooks'.
     pub fn router(self) -> Router {
         Router::new()

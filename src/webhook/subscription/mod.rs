@@ -26,7 +26,7 @@ mod state;
 mod watch;
 
 use state::State;
-pub use state::{View, ViewStatus};
+pub use state::{Lack, View, ViewStatus};
 
 /// What subscriptions are made of.
 #[expect(missing_debug_implementations, reason = "holds keys")]
@@ -153,7 +153,7 @@ impl Subscriptions {
             return Ok(None);
         };
         let state = self.0.states.open(key, job.state.as_ref())?;
-        Ok(Some(View::of(state.as_ref())))
+        Ok(Some(View::of(&job, state.as_ref())))
     }
 
     /// Watches until the drain begins.

@@ -9,6 +9,7 @@ use crate::{
         ids::{ConnectionId, ConnectionKey},
     },
     provider::{Account, Coverage, Denial, Health},
+    store::Job,
 };
 
 /// What is kept of a subscription.
@@ -43,6 +44,9 @@ pub(super) enum Standing {
     Unavailable {
         /// For people.
         reason: String,
+        /// For programs.
+        #[serde(default)]
+        lacks: Lack,
     },
     /// It could not be made; tried again.
     Failed {
@@ -51,15 +55,33 @@ pub(super) enum Standing {
     },
 }
 
+/// What a subscription needs and does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lack {
+    /// A plan with webhooks.
+    Plan,
+    /// A scope, which a new consent may grant.
+    Scope,
+    /// A role, or something else that only the account's owner can tell.
+    #[default]
+    Permission,
+}
+
 /// What others may see of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct View {
     /// In one word.
     pub status: ViewStatus,
-    /// Why it is not active, for people.
+    /// Why it is not active and what to do, for people.
     pub reason: Option<String>,
+    /// What there would have to be, if it is [`ViewStatus::Unavailable`].
+    pub lacks: Option<Lack>,
     /// Since when it is so; `None` if nothing was tried yet.
     pub since: Option<Timestamp>,
+    /// When it is looked at, or tried, next; `None` while that is under way, and if its user has to act
+    /// first.
+    pub next_at: Option<Timestamp>,
 }
 
 /// A subscription's state in one word.
@@ -121,6 +143,13 @@ impl State {
         }
     }
 
+    /// Notes whose account it is.
+    pub(super) fn name(&mut self, account: &Account) {
+        self.external_id.clone_from(&account.external_id);
+        self.organization.clone_from(&account.organization);
+        self.managed_user_id = account.managed_user_id;
+    }
+
     pub(super) fn coverage(&self) -> Coverage {
         Coverage::parse(&self.coverage).unwrap_or(Coverage::User)
     }
@@ -142,10 +171,15 @@ impl State {
 
 impl From<&Denial> for Standing {
     fn from(denial: &Denial) -> Self {
+        let lacks = match denial {
+            Denial::Plan => Lack::Plan,
+            Denial::Scope { .. } => Lack::Scope,
+            Denial::Permission => Lack::Permission,
+        };
         let reason = match denial {
             Denial::Plan => {
                 "the account's plan has no webhooks: meetings are read from time to time \
-                             instead"
+                             instead, until its owner has one that does"
                     .to_owned()
             }
             Denial::Scope { missing } if missing.is_empty() => {
@@ -160,7 +194,7 @@ impl From<&Denial> for Standing {
                 "the account may not subscribe: an organization's events need an admin".to_owned()
             }
         };
-        Self::Unavailable { reason }
+        Self::Unavailable { reason, lacks }
     }
 }
 
@@ -177,25 +211,23 @@ impl From<Health> for Standing {
 // === impl View ===
 
 impl View {
-    pub(super) fn of(state: Option<&State>) -> Self {
-        let Some(state) = state else {
-            return Self {
-                status: ViewStatus::Pending,
-                reason: None,
-                since: None,
-            };
-        };
-        let (status, reason) = match &state.standing {
-            Standing::Pending => (ViewStatus::Pending, None),
-            Standing::Active => (ViewStatus::Active, None),
-            Standing::Retrying => (ViewStatus::Retrying, None),
-            Standing::Unavailable { reason } => (ViewStatus::Unavailable, Some(reason.clone())),
-            Standing::Failed { reason } => (ViewStatus::Failed, Some(reason.clone())),
+    pub(super) fn of(job: &Job, state: Option<&State>) -> Self {
+        let standing = state.map_or(&Standing::Pending, |state| &state.standing);
+        let (status, reason, lacks) = match standing {
+            Standing::Pending => (ViewStatus::Pending, None, None),
+            Standing::Active => (ViewStatus::Active, None, None),
+            Standing::Retrying => (ViewStatus::Retrying, None, None),
+            Standing::Unavailable { reason, lacks } => {
+                (ViewStatus::Unavailable, Some(reason), Some(*lacks))
+            }
+            Standing::Failed { reason } => (ViewStatus::Failed, Some(reason), None),
         };
         Self {
             status,
-            reason,
-            since: Some(state.since),
+            reason: reason.cloned(),
+            lacks,
+            since: state.map(|state| state.since),
+            next_at: job.due_at.filter(|_| job.owner.is_none()),
         }
     }
 }

@@ -97,6 +97,10 @@ impl Inner {
         };
         let mut state = match state {
             Some(state) if is_for(&state, &connection) => state,
+            Some(mut state) if is_unnamed(&state, &connection) => {
+                self.name(&key, &mut state, &connection).await?;
+                state
+            }
             other => {
                 self.begin(&key, owner, other, &connection, webhooks)
                     .await?
@@ -144,6 +148,18 @@ impl Inner {
                 source: None,
             })
         }
+    }
+
+    /// Notes whose account it is, which was not known when the route was drawn.
+    async fn name(
+        &self,
+        key: &ConnectionKey,
+        state: &mut State,
+        connection: &Connection,
+    ) -> Result<(), store::Error> {
+        state.name(&account_of(connection));
+        let path = state.route.path.danger_expose();
+        self.routes.put(path, &state.target(key), None).await
     }
 
     /// One question to the provider: how is it, or please make it.
@@ -201,10 +217,12 @@ impl Inner {
                     provider = %key.provider, user = %key.user,
                     "webhooks are subscribed to",
                 ),
-                Standing::Unavailable { reason } | Standing::Failed { reason } => tracing::warn!(
-                    provider = %key.provider, user = %key.user, reason,
-                    "there is no webhook subscription",
-                ),
+                Standing::Unavailable { reason, .. } | Standing::Failed { reason } => {
+                    tracing::warn!(
+                        provider = %key.provider, user = %key.user, reason,
+                        "there is no webhook subscription",
+                    );
+                }
                 Standing::Pending | Standing::Retrying => {}
             }
         }
@@ -238,6 +256,12 @@ impl Inner {
             .await?;
         Ok(())
     }
+}
+
+/// Whether the subscription was made for this connection before its account was known. It is the same
+/// account, of which a second subscription would tell everything twice.
+fn is_unnamed(state: &State, connection: &Connection) -> bool {
+    state.connection == connection.id && state.account().key().is_none()
 }
 
 /// Whether the subscription was made for this connection as it is: another account, or one that was

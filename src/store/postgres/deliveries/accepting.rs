@@ -23,12 +23,13 @@ use crate::{
 macro_rules! join_lines {
     ($users:literal) => {
         concat!(
-            "line AS (INSERT INTO daypass.lines AS l (user_id, tail, due_at) \
-             SELECT joining.user_id, joining.count, now FROM (",
+            "line AS (INSERT INTO daypass.lines AS l (user_id, tail, due_at, since) \
+             SELECT joining.user_id, joining.count, now, now FROM (",
             $users,
             ") AS joining (user_id, count), moment ORDER BY joining.user_id COLLATE \"C\" \
              ON CONFLICT (user_id) DO UPDATE SET tail = l.tail + excluded.tail, \
-                due_at = coalesce(l.due_at, excluded.due_at) \
+                due_at = coalesce(l.due_at, excluded.due_at), \
+                since = CASE WHEN l.due_at IS NULL THEN excluded.since ELSE l.since END \
              RETURNING user_id, tail)"
         )
     };

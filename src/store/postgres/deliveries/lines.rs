@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 
 use super::{
     super::{
-        desk::{Desk, moment},
+        desk::{Desk, catch_up, moment},
         failure::Failure,
         grants::storable,
         leases::millis,
@@ -19,14 +19,20 @@ use crate::{
 };
 
 /// The time is a sub-select, so that it is asked for once and the index can be searched with it.
-/// Passes over what somebody else is writing to at the moment: who writes makes it due or not.
+/// Passes over what somebody else is writing to at the moment: who writes makes it due or not. What is due
+/// cannot be ahead of the time; the first row says whether anything was.
 const CLAIM: &str = concat!(
     "WITH ",
     moment!("$3"),
+    ", ",
+    catch_up!("lines", ""),
     ", due AS MATERIALIZED (SELECT user_id, due_at AS was FROM daypass.lines \
-        WHERE due_at <= (SELECT now FROM moment) ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
-     UPDATE daypass.lines l SET owner = $1, due_at = (SELECT now FROM moment) + $2 \
-     FROM due WHERE l.user_id = due.user_id RETURNING l.user_id, l.tail, due.was"
+        WHERE due_at <= (SELECT now FROM moment) ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED), \
+     claimed AS (UPDATE daypass.lines l SET owner = $1, \
+            due_at = (SELECT now FROM moment) + $2, since = (SELECT now FROM moment) \
+        FROM due WHERE l.user_id = due.user_id RETURNING l.user_id, l.tail, due.was) \
+     SELECT NULL AS user_id, count(*) AS tail, NULL::int8 AS was FROM ahead HAVING count(*) > 0 \
+     UNION ALL SELECT user_id, tail, was FROM claimed"
 );
 
 /// The first of each line of `$1`, with what to deliver. By a statement of its own, after the claim:
@@ -42,13 +48,13 @@ const FIRST: &str = concat!(
 
 /// A claimed line in which nothing is pending; unless something has joined it since it was looked at.
 const LEAVE: &str = "\
-    UPDATE daypass.lines SET owner = NULL, due_at = CASE WHEN tail = $3 THEN NULL ELSE 0 END \
+    UPDATE daypass.lines SET owner = NULL, due_at = CASE WHEN tail = $3 THEN NULL ELSE 0 END, since = 0 \
     WHERE user_id = $1 AND owner = $2";
 
 const HOLD: &str = concat!(
     "WITH ",
     moment!("$4"),
-    " UPDATE daypass.lines SET due_at = now + $3 FROM moment \
+    " UPDATE daypass.lines SET due_at = now + $3, since = now FROM moment \
      WHERE user_id = $1 AND owner = $2 RETURNING 1"
 );
 
@@ -60,7 +66,7 @@ const SETTLE: &str = concat!(
     ", first AS MATERIALIZED (SELECT id, user_id, place FROM daypass.deliveries d \
         WHERE id = $1 AND status = 'pending' AND NOT EXISTS (SELECT FROM daypass.deliveries b \
             WHERE b.user_id = d.user_id AND b.status = 'pending' AND b.place < d.place)), \
-     line AS (UPDATE daypass.lines l SET owner = NULL, \
+     line AS (UPDATE daypass.lines l SET owner = NULL, since = now, \
             due_at = CASE WHEN $4 IS NOT NULL THEN now + $4 WHEN l.tail > first.place THEN now END \
         FROM first, moment WHERE l.user_id = first.user_id AND l.owner = $2 RETURNING 1) \
      UPDATE daypass.deliveries SET status = $3, at = now + coalesce($4, 0), \
@@ -78,7 +84,7 @@ pub(super) async fn claim(
     limit: usize,
 ) -> Result<Vec<Claimed>, Failure> {
     let lines = desk
-        .query(
+        .claim(
             CLAIM,
             &[
                 (&owner.as_bytes().as_slice(), Type::BYTEA),

@@ -18,7 +18,7 @@ use crate::store::DeliveryId;
 const HASTEN: &str = concat!(
     "WITH ",
     moment!("$2"),
-    ", line AS (UPDATE daypass.lines l SET due_at = now FROM daypass.deliveries d, moment \
+    ", line AS (UPDATE daypass.lines l SET due_at = now, since = now FROM daypass.deliveries d, moment \
         WHERE d.id = $1 AND d.status = 'pending' AND l.user_id = d.user_id AND l.owner IS NULL \
             AND l.due_at > now AND NOT EXISTS (SELECT FROM daypass.deliveries b \
                 WHERE b.user_id = d.user_id AND b.status = 'pending' AND b.place < d.place) \

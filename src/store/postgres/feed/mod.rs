@@ -6,8 +6,8 @@
 //!    one. What was seen beyond it is remembered by number, so that nothing is told twice.
 //! 3. Notifications and writes of this process are told at once ([`Feed::tell`]), before the next
 //!    look would find them.
-//! 4. If entries beyond the horizon were dropped, or the server came back with an older state, then
-//!    anything may have changed, and everybody is told so.
+//! 4. If entries beyond the horizon were dropped since the last look, or the server came back with an
+//!    older state, then anything may have changed, and everybody is told so, once.
 //!
 //! A cursor is a place in this process's order.
 
@@ -27,9 +27,11 @@ use crate::{
 };
 
 const LOOK: &str = "\
-    SELECT now.xmin, now.pruned, now.min_reader, now.started, c.seq, c.xid, c.provider, c.user_id \
+    SELECT now.xmin, now.pruned, now.min_reader, now.started, c.seq, c.xid, c.provider, c.user_id, \
+        now.pruning \
     FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::int8 AS xmin, \
             (SELECT pruned FROM daypass.feed) AS pruned, \
+            (SELECT f.xmin::text::int8 FROM daypass.feed f) AS pruning, \
             (SELECT max(min_reader) FROM daypass.schema_versions) AS min_reader, \
             (extract(epoch FROM pg_postmaster_start_time()) * 1000)::int8 AS started) now \
     LEFT JOIN daypass.changes c ON c.xid >= coalesce($1, now.xmin) ORDER BY c.seq";
@@ -48,6 +50,8 @@ pub(super) struct Feed {
 struct State {
     /// `None` until the first look.
     horizon: Option<i64>,
+    /// Which transaction had last dropped entries, at the last look.
+    pruning: i64,
     /// Numbers and transactions of the entries beyond the horizon that were told.
     told: BTreeMap<i64, i64>,
     /// The newest keys told, oldest first.
@@ -78,6 +82,7 @@ pub(super) struct Noted {
 struct Seen {
     xmin: i64,
     pruned: i64,
+    pruning: i64,
     server: (i64, u64),
     entries: Vec<Noted>,
 }
@@ -174,6 +179,7 @@ pub(super) async fn look(desk: &Desk) -> Result<(), Failure> {
     desk.feed.apply(Seen {
         xmin: row.try_get(0)?,
         pruned: row.try_get(1)?,
+        pruning: row.try_get(8)?,
         server: (row.try_get(3)?, lost),
         entries: entries?,
     });
@@ -233,7 +239,7 @@ impl State {
                 self.failed
                     || seen.server != self.server
                     || seen.xmin < horizon
-                    || seen.pruned >= horizon
+                    || (seen.pruning != self.pruning && seen.pruned >= horizon)
             }
         };
         if missed {
@@ -252,6 +258,7 @@ impl State {
             }
         }
         self.horizon = Some(seen.xmin);
+        self.pruning = seen.pruning;
         self.told.retain(|_seq, xid| *xid >= seen.xmin);
         (self.server, self.failed) = (seen.server, false);
     }

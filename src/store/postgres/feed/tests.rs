@@ -18,6 +18,7 @@ fn seen(xmin: i64, entries: &[Noted]) -> Seen {
     Seen {
         xmin,
         pruned: 0,
+        pruning: 90,
         server: (1, 0),
         entries: entries.to_vec(),
     }
@@ -74,6 +75,7 @@ fn what_cannot_be_known_is_admitted() {
     let complete = || seen(110, &[noted(1, 105, "anna")]);
     let pruned = Seen {
         pruned: 100,
+        pruning: 101,
         ..complete()
     };
     let older = Seen {

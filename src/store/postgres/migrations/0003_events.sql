@@ -26,6 +26,8 @@ CREATE TABLE daypass.jobs (
     state      bytea,
     -- When it is due; while it is claimed, when the claim runs out. NULL: waits for being asked for.
     due_at     int8,
+    -- When due_at was set: if that is in the future, the clock was set back.
+    since      int8  NOT NULL,
     owner      bytea CHECK (octet_length(owner) = 16),
     -- For when it was asked for while it was worked on.
     wanted_at  int8,
@@ -35,6 +37,7 @@ CREATE TABLE daypass.jobs (
     CHECK (owner IS NOT NULL OR wanted_at IS NULL)
 );
 CREATE INDEX jobs_by_due ON daypass.jobs (kind, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_by_since ON daypass.jobs (since) WHERE due_at IS NOT NULL;
 
 -- Events, each once by what was signed. Payloads are ciphertext: nothing would be won by compressing
 -- them, and those of usual size stay in the row.
@@ -91,10 +94,13 @@ CREATE TABLE daypass.lines (
     -- When the first delivery is due; while the line is claimed, when the claim runs out. NULL: nothing
     -- is pending.
     due_at  int8,
+    -- When due_at was set: if that is in the future, the clock was set back.
+    since   int8  NOT NULL,
     owner   bytea CHECK (octet_length(owner) = 16),
     CHECK (owner IS NULL OR due_at IS NOT NULL)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX lines_by_due ON daypass.lines (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX lines_by_since ON daypass.lines (since) WHERE due_at IS NOT NULL;
 
 -- Which accounts an event that is nobody's waits for.
 CREATE TABLE daypass.waiting (

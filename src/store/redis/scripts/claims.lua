@@ -1,8 +1,21 @@
 -- Claims: who works on what until when. The claim of a thing is a part of the hash that is given: its
--- owner, how long it lasts, and until when. The sets 'due' and 'busy' of the section have all things that
--- will be due, and those that are claimed, by their time: a claim that has run out is due.
+-- owner, and until when. The sets 'due' and 'set' of the section have all things that will be due, by when
+-- that is, and by when it was set: a claim that has run out is due. What was set in the future shows that
+-- the time was set back.
 
-local DUE, BUSY = here .. 'due', here .. 'busy'
+local DUE, SET = here .. 'due', here .. 'set'
+
+-- The thing is due at that time, as from now.
+local function wait(thing, at)
+    redis.call('ZADD', DUE, at, thing)
+    redis.call('ZADD', SET, digits(now()), thing)
+end
+
+-- The thing is never due.
+local function rest(thing)
+    redis.call('ZREM', DUE, thing)
+    redis.call('ZREM', SET, thing)
+end
 
 -- Whether `owner` may still write: nobody has taken over.
 local function is_owned(hash, owner)
@@ -17,35 +30,42 @@ end
 
 local function claim(hash, thing, owner, ttl)
     local till = digits(now() + ttl)
-    redis.call('HSET', hash, 'owner', owner, 'ttl', ttl, 'till', till)
-    redis.call('ZADD', DUE, till, thing)
-    redis.call('ZADD', BUSY, till, thing)
+    redis.call('HSET', hash, 'owner', owner, 'till', till)
+    wait(thing, till)
     return till
 end
 
 -- Ends a claim. When the thing is due again is for the caller to say.
-local function leave(hash, thing)
-    redis.call('HDEL', hash, 'owner', 'ttl', 'till')
-    redis.call('ZREM', BUSY, thing)
+local function leave(hash)
+    redis.call('HDEL', hash, 'owner', 'till')
 end
 
--- Up to `limit` things that are due, those due longest first. If the time was set back, no more than its
--- own length is left of a claim; `hash_of` says where a thing's claim is.
-local function due(limit, hash_of)
-    local time = now()
-    local last = redis.call('ZREVRANGE', BUSY, 0, 0, 'WITHSCORES')
-    while last[1] do
-        local ttl = tonumber(redis.call('HGET', hash_of(last[1]), 'ttl') or 0)
-        if tonumber(last[2]) <= time + ttl then
-            break
-        end
-        local till = digits(time + ttl)
-        redis.call('HSET', hash_of(last[1]), 'till', till)
-        redis.call('ZADD', DUE, till, last[1])
-        redis.call('ZADD', BUSY, till, last[1])
-        last = redis.call('ZREVRANGE', BUSY, 0, 0, 'WITHSCORES')
+-- If the time was set back since the due time of `thing` was set, counts that from now: it is not due later
+-- than in the time that it was put off for, and no claim lasts longer than it was made for.
+-- `move(thing, by)` does the same to what else has that time.
+local function catch_up(thing, hash, move)
+    local since, time = tonumber(redis.call('ZSCORE', SET, thing) or 0), now()
+    if since <= time then
+        return
     end
-    return redis.call('ZRANGEBYSCORE', DUE, '-inf', digits(time), 'LIMIT', 0, limit)
+    go_on()
+    local by = since - time
+    local at = tonumber(redis.call('ZSCORE', DUE, thing) or since) - by
+    wait(thing, digits(at))
+    if redis.call('HEXISTS', hash, 'till') == 1 then
+        redis.call('HSET', hash, 'till', digits(at))
+    end
+    move(thing, by)
+end
+
+-- Up to `limit` things that are due, those due longest first. `hash_of` says where a thing's claim is; see
+-- catch_up for `move`. What is over the bound that keeps the script short is caught up with next time.
+local function due(limit, hash_of, move)
+    local time = digits(now())
+    for _, thing in ipairs(redis.call('ZRANGEBYSCORE', SET, '(' .. time, '+inf', 'LIMIT', 0, 1000)) do
+        catch_up(thing, hash_of(thing), move)
+    end
+    return redis.call('ZRANGEBYSCORE', DUE, '-inf', time, 'LIMIT', 0, limit)
 end
 
 -- ---------------------------------------------------------------------------------------------

@@ -9,6 +9,16 @@
 --
 -- Numbers are compared here, never passed through: Lua's have 53 bits.
 
+-- SCHEMA is what this version knows. One that older versions must not work beside says so in each bucket,
+-- beside the counts, before it changes anything.
+
+for k = 1, #KEYS - 1, 8 do
+    local asked = redis.call('HGET', KEYS[k + 3], 'schema')
+    if asked and tonumber(asked) > SCHEMA then
+        return redis.error_reply('FUTURE ' .. asked)
+    end
+end
+
 local function now()
     if ARGV[1] ~= '' then
         return tonumber(ARGV[1])

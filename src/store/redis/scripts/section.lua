@@ -12,6 +12,12 @@
 local here = string.match(KEYS[1], '^%b{}') .. ':'
 local CALL = ARGV[2]
 
+-- As for connections (prelude.lua), in a key of its own.
+local asked = redis.call('GET', here .. 'schema')
+if asked and tonumber(asked) > SCHEMA then
+    return redis.error_reply('FUTURE ' .. asked)
+end
+
 local function now()
     if ARGV[1] ~= '' then
         return tonumber(ARGV[1])

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection as Db, OptionalExtension, params};
 
-use super::{super::failure::Failure, columns, join_line, number, read_claimed};
+use super::{
+    super::{due, failure::Failure},
+    columns, join_line, number, read_claimed,
+};
 use crate::{
     base::{
         clock::Timestamp,
@@ -24,9 +27,8 @@ pub(super) const FIRST: &str = concat!(
      WHERE d.user = ?1 AND d.status = 'pending' ORDER BY d.place LIMIT 1"
 );
 
-/// The first of a line: which, and when it is due.
-pub(super) const FIRST_DUE: &str = "\
-    SELECT id, at FROM deliveries INDEXED BY deliveries_in_line \
+pub(super) const FIRST_NUMBER: &str = "\
+    SELECT id FROM deliveries INDEXED BY deliveries_in_line \
     WHERE user = ?1 AND status = 'pending' ORDER BY place LIMIT 1";
 
 const SETTLE: &str = "\
@@ -49,6 +51,7 @@ pub(super) fn claim(
     limit: usize,
 ) -> Result<Vec<Claimed>, Failure> {
     let now = desk.now();
+    due::catch_up(db, due::LINES, now)?;
     let users: Vec<String> = db
         .prepare_cached(DUE)?
         .query_map(
@@ -131,7 +134,7 @@ pub(super) fn settle(
     let Some(user) = user else {
         return Ok(false);
     };
-    if first_due(db, &user)?.is_none_or(|(first, _at)| first != number(delivery)) {
+    if first(db, &user)? != Some(number(delivery)) {
         return Ok(false);
     }
     let now = desk.now();
@@ -151,29 +154,30 @@ pub(super) fn settle(
         now.as_millis(),
         error,
     ])?;
-    leave(db, &user, now)?;
+    // What follows was never tried: it is due at once, whatever the clock was when it came.
+    let due_at = if status == "pending" { at } else { now };
+    leave(db, &user, due_at, now)?;
     Ok(true)
 }
 
-/// Ends the claim on a line, which is due when its first delivery is; or the line, if that is empty.
-fn leave(db: &Db, user: &str, now: Timestamp) -> Result<(), Failure> {
-    match first_due(db, user)? {
-        None => db
-            .prepare_cached("DELETE FROM lines WHERE user = ?1")?
-            .execute([user])?,
-        Some((_first, at)) => db
-            .prepare_cached(
-                "UPDATE lines SET owner = NULL, due_at = ?2, since = ?3 WHERE user = ?1",
-            )?
-            .execute(params![user, at, now.as_millis()])?,
-    };
+/// Ends the claim on a line, which is due at that time; or the line, if it is empty.
+fn leave(db: &Db, user: &str, due_at: Timestamp, now: Timestamp) -> Result<(), Failure> {
+    if first(db, user)?.is_none() {
+        db.prepare_cached("DELETE FROM lines WHERE user = ?1")?
+            .execute([user])?;
+    } else {
+        db.prepare_cached(
+            "UPDATE lines SET owner = NULL, due_at = ?2, since = ?3 WHERE user = ?1",
+        )?
+        .execute(params![user, due_at.as_millis(), now.as_millis()])?;
+    }
     Ok(())
 }
 
-fn first_due(db: &Db, user: &str) -> Result<Option<(i64, i64)>, Failure> {
+fn first(db: &Db, user: &str) -> Result<Option<i64>, Failure> {
     let first = db
-        .prepare_cached(FIRST_DUE)?
-        .query_row([user], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached(FIRST_NUMBER)?
+        .query_row([user], |row| row.get(0))
         .optional()?;
     Ok(first)
 }
@@ -190,7 +194,7 @@ pub(super) fn replay(db: &Db, desk: &Desk, delivery: DeliveryId) -> Result<bool,
         Some((status, Some(user))) if status == "pending" => {
             db.prepare_cached("UPDATE deliveries SET at = ?2 WHERE id = ?1")?
                 .execute([id, now.as_millis()])?;
-            if first_due(db, &user)?.is_some_and(|(first, _at)| first == id) {
+            if first(db, &user)? == Some(id) {
                 db.prepare_cached(
                     "UPDATE lines SET due_at = ?2, since = ?2 WHERE user = ?1 AND owner IS NULL",
                 )?

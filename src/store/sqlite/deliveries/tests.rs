@@ -1,7 +1,7 @@
 //! What is asked often follows its indexes, however many rows there are.
 
 use super::{
-    super::{accounts, expiring, jobs, listing::plan, meetings},
+    super::{accounts, due, expiring, jobs, listing::plan, meetings},
     accepting, lines, listing, pruning,
 };
 use crate::{
@@ -31,8 +31,10 @@ fn assert_searches(sql: &str, index: &str) {
 fn claiming_reads_what_is_due_and_no_more() {
     assert_searches(lines::DUE, "lines_by_due (due_at<?)");
     assert_searches(lines::FIRST, "deliveries_in_line (user=?)");
-    assert_searches(lines::FIRST_DUE, "deliveries_in_line (user=?)");
+    assert_searches(lines::FIRST_NUMBER, "deliveries_in_line (user=?)");
     assert_searches(jobs::DUE, "jobs_by_due (kind=? AND due_at<?)");
+    assert_searches(due::LINES, "lines_by_since (since>?)");
+    assert_searches(due::JOBS, "jobs_by_since (since>?)");
 }
 
 #[test]

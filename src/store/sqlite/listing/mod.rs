@@ -18,7 +18,8 @@ pub(super) const DUE: &str = "\
             FROM connections INDEXED BY connections_by_age \
             WHERE provider = ?1 AND renewed_at < ?2 \
                 AND reauth_reason IS NULL AND refresh IS NOT NULL \
-                AND (cooldown_until IS NULL OR cooldown_until <= ?4) \
+                AND (cooldown_until IS NULL OR cooldown_until <= ?4 \
+                    OR cooldown_until > ?6) \
             ORDER BY renewed_at LIMIT ?5) \
         UNION ALL \
         SELECT * FROM ( \
@@ -26,7 +27,8 @@ pub(super) const DUE: &str = "\
             FROM connections INDEXED BY connections_by_end \
             WHERE provider = ?1 AND refresh_expires_at < ?3 \
                 AND reauth_reason IS NULL AND refresh_expires_at IS NOT NULL \
-                AND (cooldown_until IS NULL OR cooldown_until <= ?4) \
+                AND (cooldown_until IS NULL OR cooldown_until <= ?4 \
+                    OR cooldown_until > ?6) \
             ORDER BY refresh_expires_at LIMIT ?5)) \
     GROUP BY provider, user ORDER BY max(late) DESC, user LIMIT ?5";
 
@@ -82,6 +84,7 @@ pub(super) fn due(db: &Db, due: &Due) -> Result<Vec<ConnectionKey>, Failure> {
         due.refresh_ends_before.as_millis(),
         due.now.as_millis(),
         i64::try_from(due.limit).unwrap_or(i64::MAX),
+        due.longest_cooldown.as_millis(),
     ])?;
     let mut keys = Vec::new();
     while let Some(row) = rows.next()? {

@@ -36,6 +36,7 @@ CREATE TABLE jobs (
     CHECK (owner IS NOT NULL OR wanted_at IS NULL)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX jobs_by_due ON jobs (kind, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_by_since ON jobs (since) WHERE due_at IS NOT NULL;
 
 -- Events, each once by what was signed. Payloads are ciphertext.
 CREATE TABLE events (
@@ -90,6 +91,7 @@ CREATE TABLE lines (
     owner  BLOB    CHECK (length(owner) = 16)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lines_by_due ON lines (due_at);
+CREATE INDEX lines_by_since ON lines (since);
 
 -- Which accounts an event that is nobody's waits for.
 CREATE TABLE waiting (

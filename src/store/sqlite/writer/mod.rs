@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{desk::Desk, failure::Failure};
+use super::{desk::Desk, failure::Failure, schema};
 
 /// Operations per transaction, at most. Beyond this the wait for the disk is well shared, and the
 /// first of them should not wait for more.
@@ -84,7 +84,9 @@ pub(super) fn write_all(
 
 fn transact(db: &Connection, desk: &Desk, batch: &mut [Queued]) -> Result<(), Failure> {
     execute(db, "BEGIN IMMEDIATE")?;
-    let done = run_each(db, desk, batch).and_then(|()| execute(db, "COMMIT"));
+    let done = schema::admits(db)
+        .and_then(|()| run_each(db, desk, batch))
+        .and_then(|()| execute(db, "COMMIT"));
     if done.is_err() && !db.is_autocommit() {
         execute(db, "ROLLBACK")?;
     }

@@ -5,7 +5,7 @@ if before then
     return tonumber(before)
 end
 local gone = redis.call('DEL', job(ARGV[3]))
-for _, index in ipairs({ here .. 'names', DUE, BUSY }) do
+for _, index in ipairs({ here .. 'names', DUE, SET }) do
     redis.call('ZREM', index, ARGV[3])
 end
 if gone == 1 then

@@ -11,7 +11,7 @@ if before then
     end
     return found
 end
-local names = due(ARGV[5], job)
+local names = due(ARGV[5], job, move)
 if #names == 0 then
     return found
 end
@@ -21,8 +21,7 @@ for _, name in ipairs(names) do
         claim(job(name), name, ARGV[3], ARGV[4])
         found[#found + 1] = { name, redis.call('HGETALL', job(name)) }
     else
-        redis.call('ZREM', DUE, name)
-        redis.call('ZREM', BUSY, name)
+        rest(name)
     end
 end
 sign(table.concat(names, '\n'))

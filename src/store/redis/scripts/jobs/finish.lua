@@ -11,8 +11,9 @@ if not is_owned(hash, ARGV[4]) then
     return 0
 end
 go_on()
+catch_up(name, hash, move)
 redis.call('HSET', hash, 'call', CALL)
-leave(hash, name)
+leave(hash)
 write(name, 6)
 local at = tonumber(redis.call('HGET', hash, 'asked') or nil)
 if ARGV[5] ~= '' then
@@ -22,6 +23,6 @@ redis.call('HDEL', hash, 'asked', 'due')
 if at then
     wait_for(name, digits(at))
 else
-    redis.call('ZREM', DUE, name)
+    rest(name)
 end
 return 1

@@ -5,6 +5,7 @@ if not is_owned(job(ARGV[3]), ARGV[4]) then
     return 0
 end
 go_on()
+catch_up(ARGV[3], job(ARGV[3]), move)
 write(ARGV[3], 6)
 claim(job(ARGV[3]), ARGV[3], ARGV[4], ARGV[5])
 return 1

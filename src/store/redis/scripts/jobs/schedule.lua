@@ -16,10 +16,11 @@ if redis.call('EXISTS', hash) == 0 then
     return 1
 end
 go_on()
+catch_up(name, hash, move)
 redis.call('HSET', hash, 'call', CALL)
 local row = redis.call('HMGET', hash, 'owner', 'due', 'asked')
 if ARGV[5] == 'replace' then
-    leave(hash, name)
+    leave(hash)
     redis.call('HDEL', hash, 'asked')
     write(name, 6)
     wait_for(name, at)

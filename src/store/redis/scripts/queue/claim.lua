@@ -12,7 +12,7 @@ if before then
     end
     return found
 end
-local users = due(ARGV[5], claim_of)
+local users = due(ARGV[5], claim_of, move)
 if #users == 0 then
     return found
 end
@@ -25,13 +25,12 @@ for _, user in ipairs(users) do
         found[#found + 1] = whole(first, row)
     else
         -- The server threw it away, against its instructions. What comes after it must not wait for it.
-        redis.call('LPOP', line(user))
         if row.status then
             redis.call('HSET', delivery(first), 'at', digits(now()), 'error', 'the store has lost what it says')
             list(first, row, 'dead', row.accepted)
         end
-        leave(claim_of(user), user)
-        line_up(user)
+        leave(claim_of(user))
+        move_up(user)
     end
 end
 sign(table.concat(users, ' '))

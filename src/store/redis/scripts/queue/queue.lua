@@ -8,7 +8,7 @@
 --   p:<digest>                text  its payload, which apart from the rest leaves that compact
 --   d:<number>                hash  a delivery
 --   line:<user>               list  numbers of what is on its way to a user, the first one first
---   claim:<user>  due  busy         who works on which line (claims.lua)
+--   claim:<user>  due  set          who works on which line (claims.lua)
 --   by:<status>:<provider>    zset  numbers of deliveries, for lists and for counting
 --   to:<user>                 zset  the same
 --   of:<provider>/<account>   zset  numbers of what waits for an account
@@ -72,16 +72,36 @@ end
 local function line_up(user)
     local first = redis.call('LINDEX', line(user), 0)
     if not first then
-        redis.call('ZREM', DUE, user)
+        rest(user)
     elseif not is_claimed(claim_of(user)) then
-        redis.call('ZADD', DUE, redis.call('HGET', delivery(first), 'at') or '0', user)
+        wait(user, redis.call('HGET', delivery(first), 'at') or '0')
+    end
+end
+
+-- The first delivery has left the line. What follows was never tried: it is due at once, even if the time
+-- was set back since it came.
+local function move_up(user)
+    redis.call('LPOP', line(user))
+    local first, time = redis.call('LINDEX', line(user), 0), now()
+    if first and tonumber(redis.call('HGET', delivery(first), 'at') or 0) > time then
+        redis.call('HSET', delivery(first), 'at', digits(time))
+    end
+    line_up(user)
+end
+
+-- Brings forward what a line waits for. See catch_up in claims.lua.
+local function move(user, by)
+    local first = redis.call('LINDEX', line(user), 0)
+    local at = first and redis.call('HGET', delivery(first), 'at')
+    if at then
+        redis.call('HSET', delivery(first), 'at', digits(at - by))
     end
 end
 
 -- Puts a delivery that is pending at the end of the line of its user. A line that was empty is nobody's.
 local function join(id, user, at)
     if redis.call('RPUSH', line(user), id) == 1 then
-        redis.call('ZADD', DUE, at, user)
+        wait(user, at)
     end
 end
 

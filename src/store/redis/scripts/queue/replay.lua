@@ -12,6 +12,7 @@ end
 go_on()
 redis.call('HSET', delivery(id), 'call', CALL)
 if row.status == 'pending' then
+    catch_up(row.user, claim_of(row.user), move)
     redis.call('HSET', delivery(id), 'at', digits(now()))
     line_up(row.user)
 else

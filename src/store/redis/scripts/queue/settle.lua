@@ -13,7 +13,7 @@ if not user or row.status ~= 'pending' or not is_owned(claim_of(user), owner)
     return 0
 end
 go_on()
-leave(claim_of(user), user)
+leave(claim_of(user))
 local time = digits(now())
 redis.call('HSET', delivery(id), 'call', CALL)
 if word ~= 'postponed' then
@@ -26,15 +26,10 @@ if word ~= 'postponed' then
 end
 if word == 'delivered' or word == 'dead' then
     redis.call('HSET', delivery(id), 'at', time)
-    redis.call('LPOP', line(user))
     list(id, row, word, word == 'dead' and row.accepted or time)
-    -- Due at once, even if the time was set back since it was accepted.
-    local follower = redis.call('LINDEX', line(user), 0)
-    if follower and tonumber(redis.call('HGET', delivery(follower), 'at') or 0) > tonumber(time) then
-        redis.call('HSET', delivery(follower), 'at', time)
-    end
+    move_up(user)
 else
     redis.call('HSET', delivery(id), 'at', digits(time + ARGV[7]))
+    line_up(user)
 end
-line_up(user)
 return 1

@@ -1,0 +1,177 @@
+//! `PUT /v1/connections/{provider}/{user}`: tokens that an operator brings from elsewhere.
+//!
+//! The same tokens handed in again change nothing, even after they were renewed here, so that a call
+//! whose answer was lost can be made again. `?replace=true` brings them in all the same.
+
+use std::time::Duration;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::{Api, Route, view::WholeView};
+use crate::{
+    admin::{
+        Trouble,
+        extract::{Body, Key, Line, Params, Token, When},
+    },
+    base::{clock::Timestamp, ids::ConnectionKey, secret::Secret},
+    provider::Account,
+    store::Saved,
+    token::{Grant, GrantTokens},
+};
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![Route::put("/connections/{provider}/{user}", import)]
+}
+
+/// What is imported. There must be a token, or a managed user whose first request mints one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Import {
+    access_token: Option<Token>,
+    refresh_token: Option<Token>,
+    /// When the access token ends.
+    expires_at: Option<When>,
+    /// The same, in seconds from now.
+    expires_in: Option<Seconds>,
+    /// Cal.com only.
+    managed_user_id: Option<ManagedUserId>,
+    /// The provider's own id or URI for the account; found out if absent.
+    external_id: Option<Line>,
+    organization: Option<Line>,
+    scope: Option<Line>,
+}
+
+/// Whether to import what was imported before.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct How {
+    #[serde(default)]
+    replace: bool,
+}
+
+/// A positive number.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "i64")]
+struct ManagedUserId(i64);
+
+/// Up to a hundred years.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "u64")]
+struct Seconds(u64);
+
+/// What came of it.
+#[derive(Serialize)]
+struct Imported {
+    /// `created`, `replaced` or `unchanged`.
+    outcome: &'static str,
+    connection: WholeView,
+}
+
+async fn import(
+    State(api): State<Api>,
+    Key(key): Key,
+    Params(how): Params<How>,
+    Body(import): Body<Import>,
+) -> Result<(StatusCode, Json<Imported>), Trouble> {
+    let grant = import.grant(key, how.replace, api.clock.now())?;
+    let connect = api.connect.clone();
+    let importing = async move { Ok(connect.import(&grant).await?) };
+    let saved = api.finish(importing).await?;
+    let (status, outcome) = match &saved {
+        Saved::Created(_) => (StatusCode::CREATED, "created"),
+        Saved::Replaced(_) => (StatusCode::OK, "replaced"),
+        Saved::Unchanged(_) => (StatusCode::OK, "unchanged"),
+    };
+    let connection = api.whole(saved.connection()).await?;
+    let imported = Imported {
+        outcome,
+        connection,
+    };
+    Ok((status, Json(imported)))
+}
+
+// === impl Import ===
+
+impl Import {
+    fn grant(self, key: ConnectionKey, replace: bool, now: Timestamp) -> Result<Grant, Trouble> {
+        let expires_at = match (self.expires_at, self.expires_in) {
+            (Some(_), Some(_)) => {
+                return Err(Trouble::Body {
+                    field: Some("expires_in".to_owned()),
+                    what: "give either expires_at or expires_in".to_owned(),
+                });
+            }
+            (Some(When(at)), None) => Some(at),
+            (None, Some(Seconds(left))) => Some(now.saturating_add(Duration::from_secs(left))),
+            (None, None) => None,
+        };
+        let refresh = self.refresh_token.map(|Token(refresh)| refresh);
+        let tokens = match (self.access_token, refresh) {
+            (Some(Token(access)), refresh) => Some(GrantTokens {
+                access,
+                refresh,
+                expires_at,
+                refresh_expires_at: None,
+                issued_at: None,
+            }),
+            // An access token that is not there is one that has ended.
+            (None, Some(refresh)) => Some(GrantTokens {
+                access: Secret::from(String::new()),
+                refresh: Some(refresh),
+                expires_at: Some(Timestamp::EPOCH),
+                refresh_expires_at: None,
+                issued_at: Some(now),
+            }),
+            (None, None) if self.managed_user_id.is_some() => None,
+            (None, None) => {
+                return Err(Trouble::Body {
+                    field: None,
+                    what:
+                        "there is nothing to use or to renew: give access_token, refresh_token or \
+                           managed_user_id"
+                            .to_owned(),
+                });
+            }
+        };
+        let text = |line: Option<Line>| line.map(|Line(text)| text);
+        Ok(Grant {
+            key,
+            account: Account {
+                external_id: text(self.external_id),
+                organization: text(self.organization),
+                managed_user_id: self.managed_user_id.map(|ManagedUserId(id)| id),
+            },
+            tokens,
+            scope: text(self.scope),
+            once: !replace,
+        })
+    }
+}
+
+// === impl ManagedUserId, Seconds ===
+
+impl TryFrom<i64> for ManagedUserId {
+    type Error = &'static str;
+
+    fn try_from(id: i64) -> Result<Self, Self::Error> {
+        if id > 0 {
+            Ok(Self(id))
+        } else {
+            Err("the id of a managed user is a positive number")
+        }
+    }
+}
+
+impl TryFrom<u64> for Seconds {
+    type Error = &'static str;
+
+    fn try_from(seconds: u64) -> Result<Self, Self::Error> {
+        const MOST: u64 = 100 * 366 * 24 * 3600;
+        if seconds <= MOST {
+            Ok(Self(seconds))
+        } else {
+            Err("a number of seconds, up to a hundred years")
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The API for operators: a whole sidecar in this process, the emulated providers, an app that takes
+//! deliveries, and every call over a real socket.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that meets the unexpected must fail loudly, and its servers are tasks of its own"
+)]
+
+mod app;
+mod world;
+
+mod connections;
+mod deliveries;
+mod documents;
+mod imports;
+mod links;
+mod managed_users;
+mod meetings;
+mod secrets;
+mod strangers;
