@@ -42,24 +42,6 @@ const MUTATIONS: &[Mutation] = &[
         noticed_by: ON_POSTGRES,
     },
     Mutation {
-        name: "a lease is not prolonged while the provider thinks",
-        edits: &[(
-            "src/token/renewal.rs",
-            "let _kept = self.prolong().await;",
-            "",
-        )],
-        noticed_by: "a_provider_that_takes_three_leases_is_called_once",
-    },
-    Mutation {
-        name: "attempts without a known end are forgotten",
-        edits: &[(
-            "src/store/postgres/grants.rs",
-            "intent_attempts = coalesce(intent_attempts, 0) + 1",
-            "intent_attempts = 1",
-        )],
-        noticed_by: ON_POSTGRES,
-    },
-    Mutation {
         name: "commits are not fenced",
         edits: &[(
             "src/store/postgres/grants.rs",
@@ -74,25 +56,7 @@ const MUTATIONS: &[Mutation] = &[
         edits: &[(
             "src/token/engine.rs",
             "let put = self.spool.put(spooled).await;",
-            "let put = Ok(drop(spooled));",
-        )],
-        noticed_by: ON_POSTGRES,
-    },
-    Mutation {
-        name: "the spool is kept in memory only",
-        edits: &[(
-            "src/token/spool.rs",
-            "self.disk.write(&name, &bytes).await",
-            "drop((name, bytes)); Ok(())",
-        )],
-        noticed_by: "while_the_store_is_down_cached_tokens_are_used_and_all_is_well_after",
-    },
-    Mutation {
-        name: "the spool is not read at start",
-        edits: &[(
-            "src/token/spool.rs",
-            "waiting.insert(spooled.key.clone(), Arc::new(spooled));\n                }",
-            "drop(waiting.get(&spooled.key).cloned());\n                }",
+            "let put = Ok::<(), std::io::Error>(drop(spooled));",
         )],
         noticed_by: ON_POSTGRES,
     },
@@ -104,38 +68,6 @@ const MUTATIONS: &[Mutation] = &[
             "            provider: provider.as_str(),\n            user: user.get(..user.len() - 1).unwrap_or(user),\n",
         )],
         noticed_by: ON_POSTGRES,
-    },
-    Mutation {
-        name: "a failed renewal fails requests that have a valid token",
-        edits: &[
-            (
-                "src/token/held.rs",
-                "Need::Usable => self.is_within(self.short_after, now)",
-                "Need::Usable => !self.is_due(now)",
-            ),
-            (
-                "src/token/engine.rs",
-                ".filter(|held| held.is_alive(Instant::now()))\n            .ok_or(error)",
-                ".filter(|_| false)\n            .ok_or(error)",
-            ),
-        ],
-        noticed_by: ON_POSTGRES,
-    },
-    Mutation {
-        name: "nobody waits after a failure, nor for a turn",
-        edits: &[
-            (
-                "src/token/policy.rs",
-                "until: now.saturating_add(wait),",
-                "until: now.saturating_add(wait.saturating_sub(wait)),",
-            ),
-            (
-                "src/token/trouble.rs",
-                "left => Err(left),",
-                "_left => Ok(()),",
-            ),
-        ],
-        noticed_by: "while_the_token_endpoint_is_down_nobody_storms",
     },
 ];
 
