@@ -132,9 +132,17 @@ impl Running {
 
     /// Has Calendly take so long to answer after it has rotated a token.
     pub(crate) fn slow_down(&self, millis: u64) {
+        self.switch(&json!({ "token_latency_after_ms": millis }));
+    }
+
+    /// Has Calendly take as many token calls as it gets.
+    pub(crate) fn take_all_calls(&self) {
+        self.switch(&json!({ "token_per_minute": 0 }));
+    }
+
+    fn switch(&self, switches: &Value) {
         let url = format!("{}/_sandbox/switches", self.emulators.calendly);
-        let body = json!({ "token_latency_after_ms": millis });
-        call(Method::PATCH, &url, None, Some(&body));
+        call(Method::PATCH, &url, None, Some(switches));
     }
 
     /// What a command shows of `user`: their generation in the store.

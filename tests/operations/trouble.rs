@@ -107,10 +107,10 @@ fn a_server_that_is_not_there_is_named_with_what_to_look_at() {
         )],
     );
     let cluster = Place::at(&format!("redis-cluster://127.0.0.1:{port}"));
-    refused(&cluster, &[], &["can be reached; look whether they run"]);
+    refused(&cluster, &[], &["failed; look whether it runs"]);
     let sentinel = Place::at(&format!("redis-sentinel://127.0.0.1:{port}/main"));
     refused(&sentinel, &[], &["no sentinel names a usable master"]);
-    let told = format!("no-such-host.invalid/d {UNREACHABLE}");
+    let told = format!("no-such-host.invalid:5432/d {UNREACHABLE}");
     refused(
         &Place::at("postgres://u@no-such-host.invalid/d"),
         &[],
