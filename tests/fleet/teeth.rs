@@ -49,7 +49,7 @@ const MUTATIONS: &[Mutation] = &[
             "    now!(\"$14\"),\n    \" WHERE provider = $1 AND user_id = $2 AND $3::bytea IS NOT NULL \
              AND $4::int8 IS NOT NULL\"\n",
         )],
-        noticed_by: ON_POSTGRES,
+        noticed_by: "what_a_paused_process_got_is_stored_when_it_comes_back",
     },
     Mutation {
         name: "tokens that the store refuses are dropped",

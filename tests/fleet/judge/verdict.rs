@@ -19,8 +19,8 @@ pub(crate) struct Violation {
     pub(crate) what: String,
 }
 
-/// What kind of wrong it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What kind of wrong it is, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     SpentTwice,
     Lost,

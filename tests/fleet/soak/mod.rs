@@ -216,7 +216,8 @@ async fn soak(backend: Backend, default_secs: u64) {
         settling: run.settling,
     };
     words::tell(backend, &outcome);
-    let violations = outcome.verdict.violations;
+    let mut violations = outcome.verdict.violations;
+    violations.sort_by_key(|violation| violation.kind);
     for violation in &violations {
         eprintln!("VIOLATION: {violation}");
     }
