@@ -6,6 +6,7 @@
 //! the machine.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
     reason = "a bench that cannot be set up has nothing to measure, and says what it has measured"

@@ -4,7 +4,7 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 
 use daypass::{
     base::{
-        clock::{ManualClock, Timestamp},
+        clock::Timestamp,
         ids::{ConnectionId, ConnectionKey, EventId, ProviderName, UserId},
         lifecycle::Lifecycle,
         random::OsRandom,
@@ -33,14 +33,6 @@ pub(crate) async fn open_trusting(url: &str, trust: Option<String>) -> Result<Re
 /// Opens the store at `url`, to be treated as `options` say.
 pub(crate) async fn open_with(url: &str, options: Options) -> Redis {
     let opening = Redis::open_with(Address::parse(url).unwrap(), parts(), options);
-    opening.await.unwrap()
-}
-
-/// Opens the store at `url`, by the time of `clock`.
-pub(crate) async fn open_by(url: &str, clock: &ManualClock) -> Redis {
-    let mut parts = parts();
-    parts.time = Time::Clock(Arc::new(clock.clone()));
-    let opening = Redis::open(Address::parse(url).unwrap(), parts);
     opening.await.unwrap()
 }
 

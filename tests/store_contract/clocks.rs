@@ -21,6 +21,9 @@ const BACK: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(24 * 
 
 const KIND: JobKind = JobKind::Sync;
 
+/// Short of what a claim lasts.
+const NEARLY_HELD: Duration = Duration::from_secs(14);
+
 /// Short of what a minute's wait takes.
 const NEARLY: Duration = Duration::from_secs(59);
 
@@ -76,7 +79,7 @@ pub(crate) async fn a_dead_workers_line_is_taken_over_in_time_though_the_clock_w
         let id = claim_line(bench, dead).await;
         bench.clock.set(now);
         assert!(bench.due(me).await.is_empty(), "no claim is cut short");
-        bench.clock.advance(HOLD - SECOND);
+        bench.clock.advance(NEARLY_HELD);
         assert!(bench.due(me).await.is_empty());
         bench.clock.advance(SECOND);
         assert_eq!(bench.claim_one(me).await.id, id);
@@ -95,7 +98,7 @@ pub(crate) async fn a_line_is_held_on_to_though_the_clock_was_set_back(bench: &W
         for _ in 0..3 {
             let held = bench.store.hold_line(&user("anna"), alive, HOLD).await;
             assert!(held.unwrap());
-            bench.clock.advance(HOLD - SECOND);
+            bench.clock.advance(NEARLY_HELD);
             assert!(bench.due(me).await.is_empty());
         }
         assert!(bench.settle(id, alive, Settled::Delivered).await);
@@ -163,7 +166,7 @@ pub(crate) async fn a_dead_workers_job_is_taken_over_in_time_though_the_clock_wa
         claim_job(bench, dead).await;
         bench.clock.set(now);
         assert!(jobs(bench, me).await.is_empty(), "no claim is cut short");
-        bench.clock.advance(HOLD - SECOND);
+        bench.clock.advance(NEARLY_HELD);
         assert!(jobs(bench, me).await.is_empty());
         bench.clock.advance(SECOND);
         assert_eq!(jobs(bench, me).await, ["anna"]);

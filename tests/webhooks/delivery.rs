@@ -148,6 +148,21 @@ async fn a_user_whose_app_is_slow_holds_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn of_a_burst_that_is_more_than_the_app_gets_at_once_nothing_is_put_off() {
+    let app = App::start().await;
+    app.always(Answer::Held);
+    let world = World::new(&app.url);
+    for user in 0..150 {
+        world.tell(&format!("u_{user}"), 1).await;
+    }
+    // Nobody rings, and the clock stands still: what is put off does not come again.
+    let _worker = world.worker();
+    app.wait_for(32).await;
+    app.let_go(150);
+    assert_eq!(app.wait_for(150).await.len(), 150);
+}
+
+#[tokio::test]
 async fn one_dead_shard_holds_up_no_other() {
     let app = App::start().await;
     // Port 9 is refused at once; which user is on which shard is the template's affair.

@@ -18,7 +18,7 @@ use url::Url;
 
 use super::{
     Destination,
-    breaker::{Admission, Destinations, Shown},
+    breaker::{self, Admission, Destinations, Shown},
     post::{Courier, Tried},
     schedule,
 };
@@ -48,7 +48,8 @@ const FULL: Duration = Duration::from_secs(5);
 /// How long the store is left alone when it failed.
 const STORE_REST: Duration = Duration::from_secs(2);
 
-/// How many deliveries are under way at once.
+/// How many deliveries are under way at once. If all go to one host, no more than that gets: what was
+/// claimed beyond would have to be put off, and wait for the next look.
 const PLACES: usize = 128;
 
 /// How often a result is offered to a store that does not take it.
@@ -150,15 +151,17 @@ pub fn deliver(parts: Parts) -> Result<(), Error> {
         parts.user_header,
         Arc::clone(&parts.clock),
     )?;
+    let is_single = destination.is_single();
+    let places = if is_single { breaker::PLACES } else { PLACES };
     let worker = Arc::new(Worker {
-        is_single: destination.is_single(),
+        is_single,
         destination,
         retry_for: parts.config.retry_for,
         deliveries: parts.deliveries,
         envelopes: Envelopes::new(parts.keys, Arc::clone(&parts.random)),
         courier,
         destinations: Destinations::new(Arc::clone(&parts.random)),
-        places: Arc::new(Semaphore::new(PLACES)),
+        places: Arc::new(Semaphore::new(places)),
         owner: OwnerId::random(&*parts.random),
         more: parts.accepted,
         clock: parts.clock,
