@@ -56,7 +56,7 @@ struct Outage {
 impl Outage {
     fn new() -> Self {
         Self {
-            long: Duration::from_secs(if is_long() { 600 } else { 12 }),
+            long: Duration::from_secs(if is_long() { 600 } else { 20 }),
             parts: Vec::new(),
             back: [Duration::ZERO; 3],
         }
