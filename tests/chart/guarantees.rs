@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     helm::{Install, is_valid},
@@ -132,37 +132,39 @@ fn is_restricted(pod: &Value) {
         );
     }
     for container in containers(pod) {
-        let own = &container["securityContext"];
-        let either = |field: &str| {
-            if own[field].is_null() {
-                &of_pod[field]
-            } else {
-                &own[field]
-            }
-        };
-        let what = format!("{container:#}");
-        assert_eq!(own["allowPrivilegeEscalation"], false, "{what}");
-        assert_eq!(
-            own["capabilities"]["drop"],
-            serde_json::json!(["ALL"]),
-            "{what}"
-        );
-        assert!(
-            own["capabilities"]["add"].is_null() && own["privileged"].is_null(),
-            "{what}"
-        );
-        assert_eq!(own["readOnlyRootFilesystem"], true, "{what}");
-        assert_eq!(*either("runAsNonRoot"), true, "{what}");
-        assert_ne!(*either("runAsUser"), 0, "{what}");
-        assert_eq!(either("seccompProfile")["type"], "RuntimeDefault", "{what}");
-        assert!(
-            container["resources"]["limits"]["memory"].is_string(),
-            "{what}"
-        );
-        for port in list(&container["ports"]) {
-            assert!(port["hostPort"].is_null(), "{what}");
-        }
+        cannot_become_more(container);
+        runs_as_nobody(container, of_pod);
     }
+}
+
+fn cannot_become_more(container: &Value) {
+    let own = &container["securityContext"];
+    let what = format!("{container:#}");
+    assert_eq!(own["allowPrivilegeEscalation"], false, "{what}");
+    assert_eq!(own["capabilities"]["drop"], json!(["ALL"]), "{what}");
+    assert!(own["capabilities"]["add"].is_null(), "{what}");
+    assert!(own["privileged"].is_null(), "{what}");
+    assert_eq!(own["readOnlyRootFilesystem"], true, "{what}");
+    for port in list(&container["ports"]) {
+        assert!(port["hostPort"].is_null(), "{what}");
+    }
+}
+
+fn runs_as_nobody(container: &Value, of_pod: &Value) {
+    let own = &container["securityContext"];
+    let what = format!("{container:#}");
+    let either = |field: &str| {
+        if own[field].is_null() {
+            of_pod[field].clone()
+        } else {
+            own[field].clone()
+        }
+    };
+    assert_eq!(either("runAsNonRoot"), true, "{what}");
+    assert_ne!(either("runAsUser"), 0, "{what}");
+    assert_eq!(either("seccompProfile")["type"], "RuntimeDefault", "{what}");
+    let limit = &container["resources"]["limits"]["memory"];
+    assert!(limit.is_string(), "{what}");
 }
 
 fn probes_name_ports(pod: &Value) {

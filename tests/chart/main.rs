@@ -7,10 +7,12 @@
 //!
 //! `./test` installs the tools into `target/tools`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that meets the unexpected must fail loudly"
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "the settings of a test come from the environment"
+    )
 )]
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! `DAYPASS_WRITE_DOCS=1 cargo test --test chart` writes it anew.
 
-use std::fs;
+use std::{fmt::Write, fs};
 
 use crate::helm::root;
 
@@ -50,11 +50,8 @@ fn table(values: &str) -> String {
             }
             default = below.join(" ").trim().to_owned();
         }
-        rows += &format!(
-            "| `{}` | `{default}` | {} |\n",
-            names.join("."),
-            comment.replace('|', "\\|")
-        );
+        let (name, comment) = (names.join("."), comment.replace('|', "\\|"));
+        writeln!(rows, "| `{name}` | `{default}` | {comment} |").unwrap();
     }
     rows
 }

@@ -181,6 +181,14 @@ async fn fill(ingress: &Ingress) -> u32 {
     panic!("it never fills");
 }
 
+async fn deliver_one(ingress: &Ingress) {
+    let me = OwnerId::random(&OsRandom);
+    let claimed = ingress.store.claim_lines(me, MINUTE, 1).await.unwrap();
+    let first = claimed[0].delivery.id;
+    let settled = ingress.store.settle(first, me, Settled::Delivered).await;
+    assert!(settled.unwrap());
+}
+
 /// Fills the store, mends it, and sees what was refused come in.
 async fn fills_and_is_mended(ingress: &Ingress, mend: impl AsyncFnOnce()) {
     ingress.connect("calendly", "alice", Some(ALICE)).await;
@@ -192,11 +200,7 @@ async fn fills_and_is_mended(ingress: &Ingress, mend: impl AsyncFnOnce()) {
         "what was acknowledged is there, and nothing else"
     );
     // What is there is delivered all the same.
-    let me = OwnerId::random(&OsRandom);
-    let claimed = ingress.store.claim_lines(me, MINUTE, 1).await.unwrap();
-    let first = claimed[0].delivery.id;
-    let settled = ingress.store.settle(first, me, Settled::Delivered).await;
-    assert!(settled.unwrap());
+    deliver_one(ingress).await;
     mend().await;
     let left = ingress.users().await.len();
     let body = large(refused);
@@ -213,12 +217,8 @@ async fn a_full_disk_is_503_loses_nothing_and_ends_when_there_is_room() {
     let ingress = Ingress::start_with(options, true).await;
     // What is over is forgotten; its place is taken by what comes.
     let room = async || {
-        let me = OwnerId::random(&OsRandom);
         for _ in 0..3 {
-            let claimed = ingress.store.claim_lines(me, MINUTE, 1).await.unwrap();
-            let id = claimed[0].delivery.id;
-            let settled = ingress.store.settle(id, me, Settled::Delivered).await;
-            assert!(settled.unwrap());
+            deliver_one(&ingress).await;
         }
         let end = START.saturating_add(MINUTE);
         assert!(ingress.store.prune(end, START, 100).await.unwrap() >= 3);
