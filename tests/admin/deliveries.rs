@@ -72,11 +72,12 @@ async fn deliveries_are_listed_newest_first_and_selected() {
         assert!(numbers.is_sorted_by(|one, next| one > next), "{numbers:?}");
     }
     let (items, _) = world.all("/v1/deliveries", 200).await;
-    let middle = items[2]["accepted_at"].as_str().unwrap().to_owned();
-    let newer = items
-        .iter()
-        .filter(|item| item["accepted_at"].as_str().unwrap() >= &*middle);
-    let newer = newer.count();
+    let at = |item: &Value| -> jiff::Timestamp {
+        let text = item["accepted_at"].as_str().unwrap();
+        text.parse().unwrap()
+    };
+    let middle = at(&items[2]);
+    let newer = items.iter().filter(|item| at(item) >= middle).count();
     let count = async |query: &str| {
         world
             .all(&format!("/v1/deliveries?{query}"), 2)

@@ -288,14 +288,13 @@ impl Fleet {
             for entry in entries.into_iter().filter(|entry| read.is_new(entry)) {
                 let at = entry.at.as_millis();
                 if entry.kind == Kind::Api {
-                    let asked_as = entry
-                        .path
-                        .split_once("?as=")
-                        .map(|(_, name)| name.to_owned());
-                    events.api_calls.push(ApiCall {
-                        asked_as: asked_as.unwrap_or_default(),
-                        bearer_of: entry.user,
-                    });
+                    // What the app did not ask for, a sidecar did by itself: whose a connection is, say.
+                    if let Some((_, name)) = entry.path.split_once("?as=") {
+                        events.api_calls.push(ApiCall {
+                            asked_as: name.to_owned(),
+                            bearer_of: entry.user,
+                        });
+                    }
                     continue;
                 }
                 let Some(call) = entry.token_call else {
