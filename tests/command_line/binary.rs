@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -143,8 +143,11 @@ impl Serving {
     /// The next line of its log with `text`.
     #[track_caller]
     pub(crate) fn logged(&mut self, text: &str) -> String {
+        // Whoever says other things for ever does not say it either.
+        let until = Instant::now() + 3 * PATIENCE;
         loop {
-            let Ok(line) = self.err.recv_timeout(PATIENCE) else {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(line) = self.err.recv_timeout(PATIENCE.min(left)) else {
                 panic!("no {text:?} in\n{}", self.log);
             };
             self.log.push_str(&line);
