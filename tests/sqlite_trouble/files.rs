@@ -150,7 +150,7 @@ async fn a_full_disk_refuses_writes_keeps_what_it_has_and_recovers() {
 async fn a_file_at_its_largest_size_refuses_all_of_a_batch_and_recovers() {
     let folder = tempfile::tempdir().unwrap();
     let mut options = Options::default();
-    options.max_pages = Some(40);
+    options.max_pages = Some(64);
     let store = open_with(&folder.path().join("db"), options).unwrap();
     store.save(vec![new("anna", seal("t"))]).await.unwrap();
     let large = "x".repeat(200_000);
@@ -254,7 +254,7 @@ async fn a_file_that_a_newer_version_has_taken_over_is_left_by_those_that_run() 
             error,
             Error::FromTheFuture {
                 found: 99,
-                known: 3
+                known: 4
             }
         );
         assert!(is_future, "{error:?}");
