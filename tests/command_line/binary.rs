@@ -7,11 +7,12 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 /// Nothing here takes half as long, even on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
