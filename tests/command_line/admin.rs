@@ -117,7 +117,7 @@ fn health_waits_for_a_sidecar_that_is_not_up_yet() {
         let any = "outbound.listen=127.0.0.1:0";
         let mut sidecar = home.serve(&["run", "--set", any, set[0], set[1]]);
         assert_eq!(waiting.join().unwrap(), "alive\n");
-        sidecar.logged("ready");
+        sidecar.has_logged("ready");
         assert_eq!(sidecar.stop(), Some(0));
     });
     let in_vain = ["health", "--wait", "150ms", set[0], set[1]];

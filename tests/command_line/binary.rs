@@ -141,6 +141,15 @@ impl Answer {
 // === impl Serving ===
 
 impl Serving {
+    /// The first line with `text`, which may have been read while waiting for another.
+    #[track_caller]
+    pub(crate) fn has_logged(&mut self, text: &str) -> String {
+        match self.log.lines().find(|line| line.contains(text)) {
+            Some(line) => line.to_owned(),
+            None => self.logged(text),
+        }
+    }
+
     /// The next line of its log with `text`.
     #[track_caller]
     pub(crate) fn logged(&mut self, text: &str) -> String {

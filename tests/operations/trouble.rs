@@ -211,13 +211,16 @@ fn a_redis_without_persistence_is_warned_of_in_the_log_and_counted() {
     let server = Redis::start(&["--maxmemory-policy", "volatile-lru"]);
     let place = Place::at(&format!("redis://127.0.0.1:{}", server.port));
     let mut running = Running::on(&place);
-    let told = running.sidecar.logged("keeps nothing on disk");
+    // Before it is ready, or after: the two do not wait for each other.
+    let told = running.sidecar.has_logged("keeps nothing on disk");
     assert!(told.contains("WARN"), "{told}");
     assert!(
         told.contains("every user has to connect again; set appendonly yes"),
         "{told}"
     );
-    running.sidecar.logged("set maxmemory-policy noeviction");
+    running
+        .sidecar
+        .has_logged("set maxmemory-policy noeviction");
     let metrics = get(&format!("{}/metrics", running.admin)).body;
     for line in [
         "daypass_store_concerns{concern=\"persistence\"} 1",
