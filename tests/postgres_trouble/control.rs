@@ -26,14 +26,14 @@ impl Server {
         send(signal, &self.pid());
     }
 
-    /// Sends a signal to all of its processes.
+    /// Sends a signal to all of its processes: the main one first, which then forks no others.
     pub(crate) fn signal_all(&self, signal: &str) {
         let pid = self.pid();
+        send(signal, &pid);
         let children = format!("/proc/{pid}/task/{pid}/children");
         for child in fs::read_to_string(children).unwrap().split_whitespace() {
             send(signal, child);
         }
-        send(signal, &pid);
     }
 
     /// Changes a setting while it runs.

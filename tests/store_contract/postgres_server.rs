@@ -16,14 +16,15 @@ use std::{
 
 use tokio::time::Instant;
 
-/// What runs a server, and ends it and its folder when nobody holds the pipe any more; told to keep
-/// the folder, it waits for the server to end otherwise.
+/// What runs a server, and ends it and its folder when nobody holds the pipe any more, even if a test
+/// failed while the server was frozen; told to keep the folder, it waits for the server to end otherwise.
 const GUARD: &str = r#"
     trap '' INT TERM
     "$@" </dev/null >>"$LOG" 2>&1 &
     pid=$!
     read -r word
     [ "$word" = keep ] || kill -"$SIGNAL" $pid 2>/dev/null
+    kill -CONT $pid 2>/dev/null
     wait $pid
     [ "$word" = keep ] || rm -rf "$FOLDER"
 "#;
