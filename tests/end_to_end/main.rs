@@ -42,6 +42,7 @@ mod draining;
 mod leaks;
 mod provider_trouble;
 mod recovery;
+mod reloading;
 mod sharing;
 mod siblings;
 mod steps;
