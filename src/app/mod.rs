@@ -23,7 +23,7 @@ mod sidecar;
 mod signals;
 mod stores;
 
-pub use core::{Core, Role};
+pub use core::{Core, Role, providers};
 pub use inward::Inward;
 pub use keys::{KeysError, configured_keys, key_of_file};
 pub use sidecar::Sidecar;

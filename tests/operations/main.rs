@@ -36,6 +36,7 @@ mod outages;
 mod passwords;
 mod places;
 mod population;
+mod reaching;
 mod refusals;
 mod rotating;
 mod running;
