@@ -211,7 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_user_cannot_use_up_what_is_for_all() {
-        let limiter = limiter(rate(2, 60), rate(4, 60));
+        let limiter = limiter(rate(2, 6000), rate(4, 60));
         for _ in 0..100 {
             let _ = limiter.take("greedy");
         }
