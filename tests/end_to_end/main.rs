@@ -40,6 +40,7 @@ mod crashes;
 mod database;
 mod draining;
 mod leaks;
+mod policy;
 mod provider_trouble;
 mod recovery;
 mod sharing;
