@@ -221,12 +221,14 @@ impl Engine {
         spooled: &Arc<Spooled>,
     ) -> Result<Option<Connection>, store::Error> {
         let fence = spooled.fence();
-        let mut answer = self.store.commit(&fence, spooled.renewed.clone()).await?;
+        let mut renewed = spooled.renewed.clone();
+        renewed.tokens = self.vault.seal_again(&fence.key, renewed.tokens);
+        let mut answer = self.store.commit(&fence, renewed.clone()).await?;
         if let Committed::Superseded(now) = &answer
             && spooled.outlives(now)
         {
             let back = Fence::of(now);
-            answer = self.store.commit(&back, spooled.renewed.clone()).await?;
+            answer = self.store.commit(&back, renewed).await?;
         }
         let connection = match answer {
             Committed::Stored(connection) | Committed::Superseded(connection) => Some(*connection),

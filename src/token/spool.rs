@@ -7,17 +7,22 @@
 //! 3. What is found at start is used at once, and offered to the store until it answers.
 //! 4. A file that cannot be read is left where it is and named in the log: it may be the only copy.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::disk::SharedDisk;
+use super::disk::{EXTENSION, SharedDisk};
 use crate::{
     base::ids::{ConnectionId, ConnectionKey, Generation},
-    store::{Connection, Fence, Renewed, SealedTokens},
+    store::{Connection, Fence, Renewed, SealedTokens, seal::Sealed},
 };
 
 /// The spool of one process.
@@ -64,6 +69,14 @@ impl Spooled {
     pub(super) fn outlives(&self, now: &Connection) -> bool {
         let is_older = |tokens: &SealedTokens| tokens.renewed_at < self.renewed.tokens.renewed_at;
         now.id == self.id && now.generation < self.from && now.tokens.as_ref().is_none_or(is_older)
+    }
+
+    /// The keys that its tokens are sealed with.
+    fn keys(&self) -> BTreeSet<String> {
+        let tokens = &self.renewed.tokens;
+        let seals = [Some(&tokens.access), tokens.refresh.as_ref()];
+        let ids = seals.into_iter().flatten().map(Sealed::key_id);
+        ids.map(|id| id.unwrap_or("?").to_owned()).collect()
     }
 
     /// The generation that these tokens will have.
@@ -142,6 +155,37 @@ impl Spool {
         }
         Ok(())
     }
+}
+
+/// How many of the renewals that wait in `directory` name which key; those that cannot be read name "?".
+/// None that is there is no error.
+pub fn spooled_keys(directory: &Path) -> io::Result<BTreeMap<String, u64>> {
+    let mut found = BTreeMap::new();
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_none_or(|end| end != EXTENSION) {
+            continue;
+        }
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            // The store has taken it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let keys = match serde_json::from_slice::<Spooled>(&bytes) {
+            Ok(spooled) => spooled.keys(),
+            Err(_not_ours) => BTreeSet::from(["?".to_owned()]),
+        };
+        for key in keys {
+            *found.entry(key).or_default() += 1;
+        }
+    }
+    Ok(found)
 }
 
 /// What the file of a connection is called.

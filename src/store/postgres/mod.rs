@@ -49,6 +49,7 @@ mod pool;
 mod rows;
 mod saving;
 mod schema;
+mod seals;
 mod survey;
 mod tls;
 
