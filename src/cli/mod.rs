@@ -30,6 +30,8 @@ mod health;
 pub mod import;
 mod keygen;
 mod known;
+mod progress;
+mod rotate_keys;
 mod run;
 mod sandbox;
 mod store;
@@ -93,6 +95,13 @@ enum Command {
     /// Put it into a file that only Daypass can read, and name it in the configuration:
     /// `[encryption] active = "k1"`, `[[encryption.keys]] id = "k1"`, `file = "/path/to/key"`.
     Keygen,
+    /// Seal all that is stored with the active key, while sidecars go on serving
+    ///
+    /// First give the new key to every sidecar, beside the old one; then make it the active one everywhere.
+    /// A run that was killed is repeated, and goes on from where it was. At the end it says what is sealed
+    /// with which key, and which keys may be removed. Exit code 0 if all is sealed with the active key,
+    /// else 1.
+    RotateKeys(rotate_keys::Options),
     /// Look at, import, renew and revoke connections
     #[command(subcommand)]
     Connections(connections::Command),
@@ -137,6 +146,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Check => check::run(&context, &mut out),
         Command::Doctor(options) => doctor::run(options, &context, &mut out),
         Command::Keygen => keygen::run(&context, &mut out),
+        Command::RotateKeys(options) => rotate_keys::run(options, &context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
         Command::Deliveries(command) => deliveries::run(command, &context, &mut out),
         Command::Store(command) => store::run(command, &context, &mut out),

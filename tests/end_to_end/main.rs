@@ -42,6 +42,7 @@ mod crashes;
 mod database;
 mod draining;
 mod leaks;
+mod policy;
 mod provider_trouble;
 mod readiness;
 mod recovery;

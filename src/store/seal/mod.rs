@@ -39,6 +39,12 @@ use crate::base::{
     secret::Secret,
 };
 
+mod binding;
+mod head;
+
+pub use binding::Binding;
+pub use head::{HEAD_LEN, head_of, key_id_of};
+
 /// The layout described above.
 const VERSION: u8 = 1;
 
@@ -347,6 +353,22 @@ impl KeyRing {
     /// The id of the key that seals.
     pub fn active_id(&self) -> &str {
         &self.active.id
+    }
+
+    /// The ids of all keys, as they were given.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(Key::id)
+    }
+
+    /// What `sealed` holds, sealed with the active key and bound to the same `aad`.
+    pub fn seal_again(
+        &self,
+        random: &dyn Random,
+        aad: &Aad<'_>,
+        sealed: &Sealed,
+    ) -> Result<Sealed, OpenError> {
+        let plain = self.open_bytes(aad, sealed)?;
+        Ok(self.seal_bytes(random, aad, &plain))
     }
 
     /// Seals `plain` with the active key, bound to `aad`.
