@@ -75,7 +75,8 @@ enum Command {
     /// Run the sidecar
     ///
     /// SIGTERM and SIGINT drain: no new requests, those under way have 25 seconds. A second signal
-    /// ends it at once. Without a configuration it starts on SQLite in the working directory, and
+    /// ends it at once. Under systemd it tells how it goes, takes over the sockets it is handed, and
+    /// reads its secrets again at SIGHUP. Without a configuration it starts on SQLite in the working directory, and
     /// makes a key file beside the database.
     Run(run::Options),
     /// Try it all without any account: sandbox, sidecar and connected users in one process
