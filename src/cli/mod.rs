@@ -20,6 +20,7 @@ use crate::{
     config::{self, Environment, Loaded, Problems},
 };
 
+mod audit;
 mod check;
 mod connections;
 mod deliveries;
@@ -30,6 +31,8 @@ mod health;
 pub mod import;
 mod keygen;
 mod known;
+mod openapi;
+mod operator;
 mod run;
 mod sandbox;
 mod store;
@@ -98,11 +101,18 @@ enum Command {
     /// Look at deliveries to the app, and send them again
     #[command(subcommand)]
     Deliveries(deliveries::Command),
+    /// Look at who did what
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Move the store
     #[command(subcommand)]
     Store(store::Command),
     /// Ask a running sidecar whether it is ready; for exec probes
     Health(health::Options),
+    /// Print the description of the API for operators (OpenAPI 3.1)
+    ///
+    /// The same as `GET /v1/openapi.json` of the admin listener.
+    Openapi,
 }
 
 /// A command's answer.
@@ -138,8 +148,10 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Keygen => keygen::run(&context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
         Command::Deliveries(command) => deliveries::run(command, &context, &mut out),
+        Command::Audit(command) => audit::run(command, &context, &mut out),
         Command::Store(command) => store::run(command, &context, &mut out),
         Command::Health(options) => health::run(options, &context, &mut out),
+        Command::Openapi => openapi::run(&mut out),
     }
 }
 
