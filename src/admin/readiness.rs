@@ -71,6 +71,16 @@ impl Health {
     pub const fn is_ready(self) -> bool {
         matches!(self, Self::Ready | Self::Degraded)
     }
+
+    /// As `/readyz` says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::NotReady => "not_ready",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 // === impl Readiness ===

@@ -93,11 +93,15 @@ impl Core {
             store,
             everything,
             inspect,
+            seals,
             ..
         } = Box::pin(opener.open(&settings.store.backend)).await?;
         let providers = providers(settings, &clock)?;
         let observer = match role {
-            Role::Sidecar(observer) => observer,
+            Role::Sidecar(observer) => {
+                lifecycle.spawn_until_drain(keys::miss(seals, Arc::clone(&keys)));
+                observer
+            }
             Role::Command => Arc::new(Unobserved),
         };
         let tokens = Tokens::start(Parts {

@@ -33,6 +33,8 @@ mod keygen;
 mod known;
 mod openapi;
 mod operator;
+mod progress;
+mod rotate_keys;
 mod run;
 mod sandbox;
 mod store;
@@ -76,7 +78,8 @@ enum Command {
     /// Run the sidecar
     ///
     /// SIGTERM and SIGINT drain: no new requests, those under way have 25 seconds. A second signal
-    /// ends it at once. Without a configuration it starts on SQLite in the working directory, and
+    /// ends it at once. Under systemd it tells how it goes, takes over the sockets it is handed, and
+    /// reads its secrets again at SIGHUP. Without a configuration it starts on SQLite in the working directory, and
     /// makes a key file beside the database.
     Run(run::Options),
     /// Try it all without any account: sandbox, sidecar and connected users in one process
@@ -95,6 +98,13 @@ enum Command {
     /// Put it into a file that only Daypass can read, and name it in the configuration:
     /// `[encryption] active = "k1"`, `[[encryption.keys]] id = "k1"`, `file = "/path/to/key"`.
     Keygen,
+    /// Seal all that is stored with the active key, while sidecars go on serving
+    ///
+    /// First give the new key to every sidecar, beside the old one; then make it the active one everywhere.
+    /// A run that was killed is repeated, and goes on from where it was. At the end it says what is sealed
+    /// with which key, and which keys may be removed. Exit code 0 if all is sealed with the active key,
+    /// else 1.
+    RotateKeys(rotate_keys::Options),
     /// Look at, import, renew and revoke connections
     #[command(subcommand)]
     Connections(connections::Command),
@@ -146,6 +156,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Check => check::run(&context, &mut out),
         Command::Doctor(options) => doctor::run(options, &context, &mut out),
         Command::Keygen => keygen::run(&context, &mut out),
+        Command::RotateKeys(options) => rotate_keys::run(options, &context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
         Command::Deliveries(command) => deliveries::run(command, &context, &mut out),
         Command::Audit(command) => audit::run(command, &context, &mut out),

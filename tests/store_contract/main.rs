@@ -64,6 +64,8 @@ mod redis_servers;
 mod replaying;
 #[cfg(test)]
 mod saving;
+#[cfg(test)]
+mod seals;
 
 /// Instantiates every guarantee for the backend whose benches `$open` makes: all of them, or those of
 /// connections only.
@@ -284,6 +286,13 @@ macro_rules! contract {
             meetings: meetings_are_filtered_by_provider_and_time,
             meetings: forgetting_a_connections_meetings_leaves_those_of_others,
             meetings: meetings_that_ended_long_ago_are_pruned,
+            seals: all_that_is_sealed_is_met_and_nothing_else,
+            seals: after_a_turn_everything_opens_with_the_new_key_alone,
+            seals: what_was_written_since_it_was_read_stands,
+            seals: each_swap_of_a_batch_is_judged_by_itself,
+            seals: a_record_that_was_sealed_anew_ends_when_it_would_have,
+            seals: what_does_not_open_is_left_as_it_is_and_told,
+            seals: a_connection_with_two_keys_is_sealed_anew_as_a_whole,
             audit: a_record_reads_back_as_it_was_whatever_its_words,
             audit: a_record_that_is_written_again_is_one,
             audit: records_are_listed_page_by_page_the_newest_first,

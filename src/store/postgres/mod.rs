@@ -50,6 +50,7 @@ mod pool;
 mod rows;
 mod saving;
 mod schema;
+mod seals;
 mod survey;
 mod tls;
 

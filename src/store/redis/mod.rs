@@ -65,6 +65,7 @@ mod probing;
 mod records;
 mod rows;
 mod scripts;
+mod seals;
 mod sentinel;
 mod survey;
 

@@ -51,6 +51,7 @@ mod meetings;
 mod reader;
 mod rows;
 mod schema;
+mod seals;
 mod survey;
 mod writer;
 

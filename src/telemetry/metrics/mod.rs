@@ -53,6 +53,7 @@ pub struct Metrics {
     upstream_duration: Timings,
     in_flight: Gauge,
     replays: Family<OutcomeLabels, Counter>,
+    objections: Family<ObjectionLabels, Counter>,
     lookups: Family<ResultLabels, Counter>,
     renewals: Family<RenewalLabels, Counter>,
     renewal_duration: Timings,
@@ -78,6 +79,13 @@ struct ProviderLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     provider: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectionLabels {
+    provider: String,
+    check: &'static str,
     outcome: &'static str,
 }
 
@@ -128,6 +136,7 @@ impl Metrics {
             upstream_duration: timings(),
             in_flight: Gauge::default(),
             replays: Family::default(),
+            objections: Family::default(),
             lookups: Family::default(),
             renewals: Family::default(),
             renewal_duration: timings(),
@@ -236,6 +245,11 @@ impl Metrics {
             "daypass_replays",
             "Requests whose token was refused, by what came of the second attempt",
             self.replays.clone(),
+        );
+        registry.register(
+            "daypass_policy_objections",
+            "Requests that the operator's policy does not allow, by whether it is in force",
+            self.objections.clone(),
         );
     }
 

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    label::{Concern, Delivery, Label, Lookup, Outcome, Redeem, Renewal, Replay, Status, Webhook},
+    label::{
+        Check, Concern, Delivery, Label, Lookup, Objection, Outcome, Redeem, Renewal, Replay,
+        Status, Webhook,
+    },
     *,
 };
 use crate::base::clock::{ManualClock, Timestamp};
@@ -42,6 +45,7 @@ fn what_is_recorded_is_what_is_told() {
     );
     proxy.upstream(Duration::from_millis(2));
     proxy.replay(Replay::Recovered);
+    proxy.objection(Check::PerUser, Objection::Observed);
     let token = metrics.token(&calcom());
     token.lookup(Lookup::Hit);
     token.lookup(Lookup::Hit);
@@ -57,6 +61,7 @@ fn what_is_recorded_is_what_is_told() {
         "daypass_request_duration_seconds_count{provider=\"calcom\"} 1",
         "daypass_upstream_duration_seconds_count{provider=\"calcom\"} 1",
         "daypass_replays_total{provider=\"calcom\",outcome=\"recovered\"} 1",
+        "daypass_policy_objections_total{provider=\"calcom\",check=\"per_user\",outcome=\"observed\"} 1",
         "daypass_token_lookups_total{provider=\"calcom\",result=\"hit\"} 2",
         "daypass_renewals_total{provider=\"calcom\",redemption=\"force\",outcome=\"renewed\"} 1",
         "daypass_connections{provider=\"calcom\",status=\"needs_reauth\"} 4",
@@ -80,6 +85,8 @@ fn every_word_has_its_own_place() {
     }
     check::<Outcome>();
     check::<Replay>();
+    check::<Check>();
+    check::<Objection>();
     check::<Lookup>();
     check::<Redeem>();
     check::<Renewal>();
@@ -117,6 +124,8 @@ fn the_documentation_lists_every_metric_with_its_labels_and_words() {
     assert_eq!(listed, told);
     words::<Outcome>("outcome", "daypass_requests_total", document);
     words::<Replay>("outcome", "daypass_replays_total", document);
+    words::<Check>("check", "daypass_policy_objections_total", document);
+    words::<Objection>("outcome", "daypass_policy_objections_total", document);
     words::<Lookup>("result", "daypass_token_lookups_total", document);
     words::<Redeem>("redemption", "daypass_renewals_total", document);
     words::<Renewal>("outcome", "daypass_renewals_total", document);
