@@ -188,7 +188,7 @@ impl Audit {
         let outcome = work.await;
         watch.is_over = true;
         drop(watch);
-        let word = match &outcome {
+        let over = match &outcome {
             Ok(done) => {
                 order.add(tell(done));
                 Outcome::Done
@@ -196,7 +196,7 @@ impl Audit {
             Err(fault) if fault.is_failure() => Outcome::Failed(fault.word()),
             Err(fault) => Outcome::Refused(fault.word()),
         };
-        self.note(&self.deed(actor, &order, &word)).await;
+        self.note(&self.deed(actor, &order, &over)).await;
         outcome
     }
 
