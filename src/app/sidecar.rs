@@ -15,7 +15,7 @@ use super::{
     inward::Inward, local_calls::FromRooms, observer, promises, readiness,
 };
 use crate::{
-    admin::{self, Readiness, api},
+    admin::{self, Readiness, api, audit::Audit},
     base::{clock::SystemClock, ids::ProviderName, lifecycle::Lifecycle},
     config::{Reload, Settings},
     connect,
@@ -95,13 +95,14 @@ impl Sidecar {
             readiness: Readiness::new(lifecycle.clone()),
             supervisor,
         };
-        let inward = Inward::open(&sidecar.core, settings, &metrics, &names, announcer)?;
-        let api = sidecar.api(settings, &names, &inward);
+        let audit = sidecar.core.audit(metrics.audit_failures());
+        let inward = Inward::open(&sidecar.core, settings, &metrics, announcer, &audit)?;
+        let api = sidecar.api(settings, &names, &inward, audit.clone());
         sidecar
             .open_admin(admin, settings, &metrics, failed, api)
             .await;
         sidecar.open_ingress(ingress, settings, &inward);
-        sidecar.open_outbound(outbound, settings, &metrics, &names, inward)?;
+        sidecar.open_outbound(outbound, settings, &metrics, inward, audit)?;
         tracing::info!(
             outbound = %sidecar.outbound,
             ingress = %sidecar.ingress,
@@ -119,7 +120,13 @@ impl Sidecar {
     }
 
     /// What the API for operators is answered from.
-    fn api(&self, settings: &Settings, names: &[ProviderName], inward: &Inward) -> api::Parts {
+    fn api(
+        &self,
+        settings: &Settings,
+        names: &[ProviderName],
+        inward: &Inward,
+        audit: Audit,
+    ) -> api::Parts {
         let core = &self.core;
         api::Parts {
             providers: names.iter().cloned().collect(),
@@ -130,6 +137,7 @@ impl Sidecar {
             sync: inward.sync.clone(),
             archive: settings.meetings.store.then(|| inward.archive.clone()),
             replays: inward.replays.clone(),
+            audit,
             clock: Arc::clone(&core.clock),
             lifecycle: core.lifecycle.clone(),
         }
@@ -174,9 +182,14 @@ impl Sidecar {
         bound: Bound,
         settings: &Settings,
         metrics: &Arc<Metrics>,
-        names: &[ProviderName],
         inward: Inward,
+        audit: Audit,
     ) -> Result<(), StartError> {
+        let names: Vec<ProviderName> = settings
+            .providers
+            .iter()
+            .map(|provider| provider.name().clone())
+            .collect();
         let tls = tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?;
         let mut config = settings.outbound.clone();
         // A port that was given as 0 has become the real one, which callers name in `Host`.
@@ -190,10 +203,12 @@ impl Sidecar {
                 connect: inward.connect,
                 subscriptions: inward.subscriptions,
                 sync: inward.sync,
+                audit,
+                lifecycle: self.core.lifecycle.clone(),
             }),
             client: Client::new(tls, &self.core.lifecycle),
             clock: Arc::clone(&self.core.clock),
-            observer: observer::OfRequests::new(metrics, names),
+            observer: observer::OfRequests::new(metrics, &names),
         });
         server::serve(bound, &self.core.lifecycle, stack);
         Ok(())

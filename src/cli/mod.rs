@@ -20,6 +20,7 @@ use crate::{
     config::{self, Environment, Loaded, Problems},
 };
 
+mod audit;
 mod check;
 mod connections;
 mod deliveries;
@@ -30,6 +31,8 @@ mod health;
 pub mod import;
 mod keygen;
 mod known;
+mod openapi;
+mod operator;
 mod progress;
 mod rotate_keys;
 mod run;
@@ -108,11 +111,18 @@ enum Command {
     /// Look at deliveries to the app, and send them again
     #[command(subcommand)]
     Deliveries(deliveries::Command),
+    /// Look at who did what
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Move the store
     #[command(subcommand)]
     Store(store::Command),
     /// Ask a running sidecar whether it is ready; for exec probes
     Health(health::Options),
+    /// Print the description of the API for operators (OpenAPI 3.1)
+    ///
+    /// The same as `GET /v1/openapi.json` of the admin listener.
+    Openapi,
 }
 
 /// A command's answer.
@@ -149,8 +159,10 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::RotateKeys(options) => rotate_keys::run(options, &context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
         Command::Deliveries(command) => deliveries::run(command, &context, &mut out),
+        Command::Audit(command) => audit::run(command, &context, &mut out),
         Command::Store(command) => store::run(command, &context, &mut out),
         Command::Health(options) => health::run(options, &context, &mut out),
+        Command::Openapi => openapi::run(&mut out),
     }
 }
 
