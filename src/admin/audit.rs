@@ -102,6 +102,10 @@ actions! {
     ReplayDelivery = "delivery.replay",
     /// All deliveries that fit were sent again.
     ReplayDeliveries = "deliveries.replay",
+    /// All that is stored was sealed with the active key.
+    RotateKeys = "keys.rotate",
+    /// Connections were moved here from another store.
+    MigrateStore = "store.migrate",
 }
 
 /// What is about to be done.
