@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     admin::{self, Readiness, api},
-    base::{clock::SystemClock, ids::ProviderName, lifecycle::Lifecycle},
+    base::{clock::SystemClock, ids::ProviderName, lifecycle::Lifecycle, random::OsRandom},
     config::Settings,
     connect,
     http::{
@@ -26,18 +26,22 @@ use crate::{
         tls::{self, Alpn},
     },
     proxy,
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, trace::Exporter},
 };
 
 /// How long probes and scrapes under way may take to finish when everything else has ended.
 const PROBES_LIMIT: Duration = Duration::from_millis(200);
 
+/// How long sending what is left of the traces may take.
+const TRACES_LIMIT: Duration = Duration::from_secs(2);
+
 /// A running sidecar.
 #[derive(Debug)]
 pub struct Sidecar {
     core: Core,
-    /// Runs the admin listener, which outlives the drain.
+    /// Runs the admin listener and the export of traces, which outlive the drain.
     probes: Lifecycle,
+    exporter: Option<Exporter>,
     readiness: Readiness,
     outbound: Listen,
     ingress: Listen,
@@ -53,7 +57,14 @@ impl Sidecar {
         let outbound = bind(&settings.outbound.listen, "outbound")?;
         let ingress = bind(&settings.ingress.listen, "ingress")?;
         let admin = bind(&settings.admin.listen, "admin")?;
-        let metrics = Arc::new(Metrics::new(&SystemClock));
+        let collector = &settings.telemetry.traces.endpoint;
+        let metrics = Arc::new(match collector {
+            Some(_) => Metrics::with_exemplars(&SystemClock),
+            None => Metrics::new(&SystemClock),
+        });
+        let probes = Lifecycle::new();
+        let exporter = exporter(settings, &metrics, &probes)?;
+        let tracer = exporter.as_ref().map(|exporter| exporter.tracer().clone());
         let names: Vec<ProviderName> = settings
             .providers
             .iter()
@@ -62,7 +73,8 @@ impl Sidecar {
         let failed = Arc::new(Notify::new());
         let announcer = Announcer::default();
         let told = announcer.clone();
-        let observer = observer::OfTokens::new(&metrics, &names, Arc::clone(&failed), told);
+        let failing = Arc::clone(&failed);
+        let observer = observer::OfTokens::new(&metrics, &names, failing, told, tracer.clone());
         let role = Role::Sidecar(observer);
         let core = Core::open(settings, role, lifecycle.clone()).await?;
         let sidecar = Self {
@@ -70,7 +82,8 @@ impl Sidecar {
             ingress: ingress.local_addr(),
             admin: admin.local_addr(),
             core,
-            probes: Lifecycle::new(),
+            probes,
+            exporter,
             readiness: Readiness::new(lifecycle.clone()),
         };
         let inward = Inward::open(&sidecar.core, settings, &metrics, &names, announcer)?;
@@ -166,6 +179,10 @@ impl Sidecar {
             client: Client::new(tls, &self.core.lifecycle),
             clock: Arc::clone(&self.core.clock),
             observer: observer::OfRequests::new(metrics, names),
+            tracer: self
+                .exporter
+                .as_ref()
+                .map(|exporter| exporter.tracer().clone()),
         });
         server::serve(bound, &self.core.lifecycle, stack);
         Ok(())
@@ -216,9 +233,41 @@ impl Sidecar {
     /// or the next signal. Probes are answered until the end.
     pub async fn drain(self, signals: &mut Signals) -> Ending {
         let ending = signals.drain(&self.core.lifecycle).await;
+        if let Some(exporter) = &self.exporter
+            && ending == Ending::Drained
+        {
+            exporter.flush(TRACES_LIMIT).await;
+        }
         self.probes.drain(PROBES_LIMIT).await;
         ending
     }
+}
+
+/// What sends traces to the collector, if one is configured.
+fn exporter(
+    settings: &Settings,
+    metrics: &Metrics,
+    lifecycle: &Lifecycle,
+) -> Result<Option<Exporter>, StartError> {
+    let traces = &settings.telemetry.traces;
+    if traces.endpoint.is_none() {
+        return Ok(None);
+    }
+    let tls = tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Http)?;
+    let http = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(StartError::Collector)?;
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(OsRandom));
+    Ok(Exporter::start(
+        traces,
+        http,
+        metrics,
+        (clock, random),
+        lifecycle,
+    ))
 }
 
 fn bind(listen: &Listen, side: &'static str) -> Result<Bound, StartError> {

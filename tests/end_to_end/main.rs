@@ -29,6 +29,7 @@ mod postgres_server;
 mod redis_server;
 
 mod arrivals;
+mod collector;
 mod front;
 mod sidecar;
 mod stage;
@@ -48,3 +49,4 @@ mod siblings;
 mod steps;
 mod story;
 mod tls;
+mod tracing;
