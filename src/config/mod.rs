@@ -53,7 +53,7 @@ pub use key_file::{KeyFile, KeyFileError, ensure_key_file, key_file_beside, read
 pub use problem::{Finding, Origin, Problems};
 pub use providers::ProviderConfig;
 pub use reference::KeyReference;
-pub use secret::WatchedSecrets;
+pub use secret::{Reload, WatchedSecrets};
 pub use source::{Environment, FILE_VARIABLE};
 pub use store::parse as parse_store;
 

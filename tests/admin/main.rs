@@ -10,8 +10,11 @@
 )]
 
 mod app;
+mod specification;
 mod world;
 
+mod audit;
+mod conformance;
 mod connections;
 mod deliveries;
 mod documents;
@@ -21,3 +24,4 @@ mod managed_users;
 mod meetings;
 mod secrets;
 mod strangers;
+mod token;

@@ -2,33 +2,78 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State, http::StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Api, ConnectionView, Route, view::WholeView};
 use crate::{
     admin::{
         Trouble,
+        audit::{Action, Actor, Order},
         extract::{Key, Params},
-        page::{Limit, Page, Place, place},
+        kinds::{self, Kind},
+        page::{Limit, MAX_CURSOR, Page, Place, place},
     },
     base::ids::{ConnectionKey, ProviderName, UserId},
     meeting::Progress,
     store::{Connection, Filter},
 };
 
+/// The address of one connection.
+const ONE: &str = "/connections/{provider}/{user}";
+
+/// What can be in the way of whatever is about one connection.
+const OF_ONE: &[Kind] = &[
+    kinds::NOT_CONNECTED,
+    kinds::UNKNOWN_PROVIDER,
+    kinds::INCONSISTENT_RECORD,
+    kinds::STORE_UNAVAILABLE,
+];
+
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/connections", list),
-        Route::get("/connections/{provider}/{user}", show),
-        Route::delete("/connections/{provider}/{user}", disconnect),
-        Route::post("/connections/{provider}/{user}/refresh", refresh),
-        Route::post("/connections/{provider}/{user}/sync", sync),
+        Route::get("/connections", "listConnections", list)
+            .does("Lists connections in the order of provider and user.")
+            .asks::<Which>()
+            .answers::<Page<ConnectionView>>(200, "A page of them.")
+            .fails(&[
+                kinds::UNKNOWN_PROVIDER,
+                kinds::INCONSISTENT_RECORD,
+                kinds::STORE_UNAVAILABLE,
+            ]),
+        Route::get(ONE, "showConnection", show)
+            .does("Shows one connection, with its webhook subscription and its sync.")
+            .answers::<WholeView>(200, "The connection.")
+            .fails(OF_ONE),
+        Route::delete(ONE, "disconnect", disconnect)
+            .does("Disconnects a user.")
+            .with(
+                "Takes the webhook subscription back, revokes the tokens, and forgets the connection with \
+                 its meetings.",
+            )
+            .answers::<Removed>(200, "The user is no longer connected.")
+            .fails(OF_ONE),
+        Route::post("/connections/{provider}/{user}/refresh", "refresh", refresh)
+            .does("Renews a connection's token now.")
+            .asks::<How>()
+            .answers::<WholeView>(200, "The connection, with its new times.")
+            .fails(OF_ONE)
+            .fails(&[
+                kinds::NEEDS_REAUTH,
+                kinds::REFRESH_FAILED,
+                kinds::PROVIDER_MISCONFIGURED,
+            ]),
+        Route::post("/connections/{provider}/{user}/sync", "sync", sync)
+            .does("Asks for all meetings of a connection to be read.")
+            .answers::<Asked>(202, "They will be; `sync` of the connection shows how far that is.")
+            .fails(OF_ONE)
+            .fails(&[kinds::NO_MEETINGS]),
     ]
 }
 
 /// Which connections.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Which {
     /// Only those of this provider.
@@ -37,37 +82,44 @@ struct Which {
     status: Option<StatusWord>,
     /// Only of users whose id begins so; needs a provider.
     user_prefix: Option<UserId>,
+    /// Where the page begins: the `next_cursor` of the one before.
+    #[schemars(length(max = MAX_CURSOR))]
     cursor: Option<String>,
     #[serde(default)]
     limit: Limit,
 }
 
 /// How a connection stands.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum StatusWord {
+#[schemars(rename = "ConnectionStatus")]
+pub(super) enum StatusWord {
+    /// It can be used.
     Active,
+    /// Only its user can mend it, by connecting again.
     NeedsReauth,
 }
 
 /// How to renew.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct How {
-    /// With the client's own secret, where the provider has that.
+    /// With the client's own secret, where the provider has that (Cal.com's managed users).
     #[serde(default)]
     force: bool,
 }
 
 /// What became of a connection that was removed.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Removed {
     /// What became of its tokens at the provider: `revoked`, `not_offered` or `failed`.
+    #[schemars(extend("enum" = ["revoked", "not_offered", "failed"]))]
     revocation: &'static str,
 }
 
 /// A sync that was asked for.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SyncAsked")]
 struct Asked {
     /// How far it is.
     sync: Option<Progress>,
@@ -138,37 +190,56 @@ async fn show(State(api): State<Api>, Key(key): Key) -> Result<Json<WholeView>, 
     Ok(Json(api.whole(&connection).await?))
 }
 
-async fn disconnect(State(api): State<Api>, Key(key): Key) -> Result<Json<Removed>, Trouble> {
-    let (connect, of) = (api.connect.clone(), key.clone());
-    let removing = async move { Ok(connect.disconnect(&of).await?) };
-    let Some(revocation) = api.finish(removing).await? else {
-        api.knows(&key.provider)?;
-        return Err(Trouble::NotConnected(key));
+async fn disconnect(
+    State(api): State<Api>,
+    Extension(actor): Extension<Actor>,
+    Key(key): Key,
+) -> Result<Json<Removed>, Trouble> {
+    let order = Order::to(Action::Disconnect).about(&key);
+    let asked = Arc::clone(&api);
+    let removing = async move {
+        if let Some(revocation) = asked.connect.disconnect(&key).await? {
+            return Ok(revocation.as_str());
+        }
+        asked.knows(&key.provider)?;
+        Err(Trouble::NotConnected(key))
     };
-    let revocation = revocation.as_str();
+    let tell = |revocation: &&'static str| Some(format!("tokens {revocation}"));
+    let revocation = api.audited(actor, order, removing, tell).await?;
     Ok(Json(Removed { revocation }))
 }
 
 async fn refresh(
     State(api): State<Api>,
+    Extension(actor): Extension<Actor>,
     Key(key): Key,
     Params(how): Params<How>,
 ) -> Result<Json<WholeView>, Trouble> {
-    // The renewal is a task of its own already.
-    api.tokens.refresh(&key, how.force).await?;
+    let forced = how.force.then(|| "force".to_owned());
+    let order = Order::to(Action::Refresh).about(&key).with(forced);
+    let (tokens, of) = (api.tokens.clone(), key.clone());
+    let renewing = async move { Ok(tokens.refresh(&of, how.force).await.map(drop)?) };
+    api.audited(actor, order, renewing, |()| None).await?;
     let connection = api.load(&key).await?;
     Ok(Json(api.whole(&connection).await?))
 }
 
-async fn sync(State(api): State<Api>, Key(key): Key) -> Result<(StatusCode, Json<Asked>), Trouble> {
-    api.load(&key).await?;
-    let (asking, of) = (Arc::clone(&api), key.clone());
-    let asked = api
-        .finish(async move { Ok(asking.sync.ask_for(&of).await?) })
-        .await?;
-    if !asked {
-        return Err(Trouble::NoMeetings);
-    }
+async fn sync(
+    State(api): State<Api>,
+    Extension(actor): Extension<Actor>,
+    Key(key): Key,
+) -> Result<(StatusCode, Json<Asked>), Trouble> {
+    let order = Order::to(Action::Sync).about(&key);
+    let (asked, of) = (Arc::clone(&api), key.clone());
+    let asking = async move {
+        asked.load(&of).await?;
+        if asked.sync.ask_for(&of).await? {
+            Ok(())
+        } else {
+            Err(Trouble::NoMeetings)
+        }
+    };
+    api.audited(actor, order, asking, |()| None).await?;
     let sync = api.sync.progress(&key).await?;
     Ok((StatusCode::ACCEPTED, Json(Asked { sync })))
 }

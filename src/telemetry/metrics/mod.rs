@@ -62,6 +62,7 @@ pub struct Metrics {
     left_alone: Gauge,
     store_concerns: Family<ConcernLabels, Gauge>,
     traces: Family<TraceLabels, Counter>,
+    audit_failures: Counter,
 }
 
 /// Durations by provider.
@@ -154,6 +155,7 @@ impl Metrics {
             left_alone: Gauge::default(),
             store_concerns: Family::default(),
             traces: Family::default(),
+            audit_failures: Counter::default(),
         };
         metrics.register_proxy();
         metrics.register_token();
@@ -200,6 +202,11 @@ impl Metrics {
     /// Counts failed operations of the store.
     pub fn store_errors(&self) -> Counter {
         self.store_errors.clone()
+    }
+
+    /// Counts records of the audit that the store did not take; they are in the log.
+    pub fn audit_failures(&self) -> Counter {
+        self.audit_failures.clone()
     }
 
     /// In how many ways the store is set up so that something could be lost.
@@ -334,6 +341,11 @@ impl Metrics {
         );
         let version = env!("CARGO_PKG_VERSION");
         let build = Info::new(BuildLabels { version });
+        self.registry.register(
+            "daypass_audit_failures",
+            "Records of who did what that the store did not take",
+            self.audit_failures.clone(),
+        );
         self.registry
             .register("daypass_build", "Which version runs", build);
         self.registry
