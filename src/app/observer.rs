@@ -11,9 +11,12 @@ use crate::{
     base::ids::{ConnectionKey, ProviderName},
     http::access_log::{self, Facts, Objection, Objections, Observe, Recovery},
     store::Redemption,
-    telemetry::metrics::{
-        Metrics, ProxyMetrics, TokenMetrics,
-        label::{self, Check, Outcome, Redeem},
+    telemetry::{
+        metrics::{
+            Metrics, ProxyMetrics, TokenMetrics,
+            label::{self, Check, Outcome, Redeem},
+        },
+        trace::Tracer,
     },
     token::{Issued, Lookup, Observer, ReauthReason, Renewal, RenewalOutcome},
 };
@@ -34,6 +37,7 @@ pub(super) struct OfTokens {
     /// Rung when the store has failed.
     failed: Arc<Notify>,
     announcer: Announcer,
+    tracer: Option<Tracer>,
 }
 
 /// Hears of requests to the ingress listener; they are logged, and counted by the rooms.
@@ -74,9 +78,9 @@ impl Observe for OfRequests {
             .as_ref()
             .and_then(|provider| self.providers.get(provider))
             .unwrap_or(&self.unrouted);
-        recorder.request(outcome(facts), facts.total);
+        recorder.request(outcome(facts), facts.total, facts.span);
         if !facts.upstream.is_zero() {
-            recorder.upstream(facts.upstream);
+            recorder.upstream(facts.upstream, facts.span);
         }
         if let Some(recovery) = facts.recovery {
             recorder.replay(match recovery {
@@ -135,6 +139,7 @@ impl OfTokens {
         names: &[ProviderName],
         failed: Arc<Notify>,
         announcer: Announcer,
+        tracer: Option<Tracer>,
     ) -> Arc<Self> {
         Arc::new(Self {
             providers: names
@@ -145,6 +150,7 @@ impl OfTokens {
             store_errors: metrics.store_errors(),
             failed,
             announcer,
+            tracer,
         })
     }
 }
@@ -199,6 +205,10 @@ impl Observer for OfTokens {
     fn store_failed(&self) {
         self.store_errors.inc();
         self.failed.notify_one();
+    }
+
+    fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.as_ref()
     }
 }
 
