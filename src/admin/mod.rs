@@ -1,4 +1,4 @@
-//! The admin listener: probes and metrics, and the API for operators.
+//! The admin listener: probes and metrics, the API for operators, and their page.
 //!
 //! | module | what it decides |
 //! |---|---|
@@ -7,6 +7,8 @@
 //! | [`api`] | `/v1`: a file for each resource |
 //! | [`extract`] | how a request is read, and what is told of a bad one |
 //! | [`page`] | how long lists are read in pages |
+//! | [`status`] | the status page, `/`: what operators see and do in a browser |
+//! | [`history`] | what of the last half hour is remembered for it |
 //! | [`trouble`] | which error becomes which answer |
 //!
 //! 1. No route answers with a token or a secret, and no problem repeats what came with a request.
@@ -22,11 +24,14 @@ use crate::{base::secret::ReloadableSecret, http::Listen, telemetry::metrics::Me
 pub mod api;
 mod extract;
 mod gate;
+mod history;
 mod page;
 mod probes;
 mod readiness;
+pub mod status;
 mod trouble;
 
+pub use history::History;
 pub use readiness::{Check, Component, Health, Readiness, Report};
 
 use gate::Gate;
@@ -48,10 +53,13 @@ pub fn router(
     readiness: Readiness,
     metrics: Arc<Metrics>,
     parts: api::Parts,
+    page: status::Parts,
 ) -> Router {
-    let gate = Gate::new(config);
+    let (gate, parts) = (Gate::new(config), Arc::new(parts));
+    let page = status::router(config, readiness.clone(), Arc::clone(&parts), page);
     probes::routes(readiness, metrics)
         .nest("/v1", api::router(parts, gate))
+        .merge(page)
         .fallback(async || Trouble::NotFound)
         .method_not_allowed_fallback(async || Trouble::WrongMethod)
 }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::events::Announcer;
 use crate::{
+    admin::History,
     base::ids::{ConnectionKey, ProviderName},
     http::access_log::{self, Facts, Observe, Recovery},
     store::Redemption,
@@ -34,6 +35,8 @@ pub(super) struct OfTokens {
     /// Rung when the store has failed.
     failed: Arc<Notify>,
     announcer: Announcer,
+    /// What the status page shows of it.
+    history: History,
 }
 
 /// Hears of requests to the ingress listener; they are logged, and counted by the rooms.
@@ -116,6 +119,7 @@ impl OfTokens {
         names: &[ProviderName],
         failed: Arc<Notify>,
         announcer: Announcer,
+        history: History,
     ) -> Arc<Self> {
         Arc::new(Self {
             providers: names
@@ -126,6 +130,7 @@ impl OfTokens {
             store_errors: metrics.store_errors(),
             failed,
             announcer,
+            history,
         })
     }
 }
@@ -143,6 +148,7 @@ impl Observer for OfTokens {
     }
 
     fn renewed(&self, renewal: &Renewal<'_>) {
+        self.history.renewed(renewal);
         let Some(recorder) = self.providers.get(&renewal.key.provider) else {
             return;
         };
@@ -164,6 +170,7 @@ impl Observer for OfTokens {
     }
 
     fn needs_reauth(&self, key: &ConnectionKey, reason: ReauthReason) {
+        self.history.needs_reauth(key, reason);
         // Counted from the store, where it is right whichever process noticed.
         self.announcer.needs_reauth(key, reason);
     }

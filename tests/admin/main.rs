@@ -10,6 +10,7 @@
 )]
 
 mod app;
+mod visitor;
 mod world;
 
 mod connections;
@@ -20,4 +21,5 @@ mod links;
 mod managed_users;
 mod meetings;
 mod secrets;
+mod status;
 mod strangers;

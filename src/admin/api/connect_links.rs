@@ -3,13 +3,14 @@
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::{Api, Route};
+use super::{Api, Parts, Route};
 use crate::{
     admin::{Trouble, extract::Body},
     base::{
         clock::Timestamp,
         ids::{ConnectionKey, ProviderName, UserId},
     },
+    connect::Link,
 };
 
 pub(super) fn routes() -> Vec<Route> {
@@ -39,15 +40,28 @@ async fn create(
     State(api): State<Api>,
     Body(order): Body<Order>,
 ) -> Result<(StatusCode, Json<ConnectLink>), Trouble> {
-    api.knows(&order.provider)?;
     let key = ConnectionKey {
         provider: order.provider,
         user: order.user,
     };
-    let link = api.connect.link(&key, order.return_to.as_deref()).await?;
+    let link = api.link(&key, order.return_to.as_deref()).await?;
     let answer = ConnectLink {
         url: link.url,
         expires_at: link.expires_at,
     };
     Ok((StatusCode::CREATED, Json(answer)))
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// A link for the user of `key`.
+    pub(in crate::admin) async fn link(
+        &self,
+        key: &ConnectionKey,
+        return_to: Option<&str>,
+    ) -> Result<Link, Trouble> {
+        self.knows(&key.provider)?;
+        Ok(self.connect.link(key, return_to).await?)
+    }
 }

@@ -37,6 +37,11 @@ mod meetings;
 mod view;
 
 pub use view::ConnectionView;
+pub(super) use {
+    connections::Selection,
+    deliveries::number,
+    view::{DeliveryView, WholeView},
+};
 
 /// What the API is answered from.
 #[expect(missing_debug_implementations, reason = "handles of other rooms")]
@@ -84,7 +89,7 @@ pub fn routes() -> Vec<(&'static str, String)> {
 }
 
 /// The router of everything below `/v1`.
-pub(super) fn router(parts: Parts, gate: Gate) -> Router {
+pub(super) fn router(parts: Arc<Parts>, gate: Gate) -> Router {
     let router = table().into_iter().fold(Router::new(), |router, route| {
         router.route(route.path, route.handler)
     });
@@ -93,7 +98,7 @@ pub(super) fn router(parts: Parts, gate: Gate) -> Router {
         .method_not_allowed_fallback(async || Trouble::WrongMethod)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(gate, gate::pass))
-        .with_state(Arc::new(parts))
+        .with_state(parts)
 }
 
 fn table() -> Vec<Route> {

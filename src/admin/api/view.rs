@@ -57,33 +57,33 @@ pub struct ConnectionView {
 
 /// A connection with all that belongs to it.
 #[derive(Serialize)]
-pub(super) struct WholeView {
+pub(in crate::admin) struct WholeView {
     #[serde(flatten)]
-    connection: ConnectionView,
+    pub(in crate::admin) connection: ConnectionView,
     /// Its webhook subscription; `null` if none was asked for.
-    subscription: Option<subscription::View>,
+    pub(in crate::admin) subscription: Option<subscription::View>,
     /// How far its meetings are read; `null` if nobody asked.
-    sync: Option<Progress>,
+    pub(in crate::admin) sync: Option<Progress>,
 }
 
 /// A delivery.
 #[derive(Serialize)]
-pub(super) struct DeliveryView {
-    id: u64,
+pub(in crate::admin) struct DeliveryView {
+    pub(in crate::admin) id: u64,
     /// What the app knows it by, over all tries and replays: `webhook-id`.
-    webhook_id: String,
-    event: EventId,
-    name: String,
-    provider: ProviderName,
+    pub(in crate::admin) webhook_id: String,
+    pub(in crate::admin) event: EventId,
+    pub(in crate::admin) name: String,
+    pub(in crate::admin) provider: ProviderName,
     /// `null` if it is nobody's.
-    user: Option<UserId>,
-    status: &'static str,
-    attempts: u32,
-    accepted_at: Timestamp,
-    first_tried_at: Option<Timestamp>,
+    pub(in crate::admin) user: Option<UserId>,
+    pub(in crate::admin) status: &'static str,
+    pub(in crate::admin) attempts: u32,
+    pub(in crate::admin) accepted_at: Timestamp,
+    pub(in crate::admin) first_tried_at: Option<Timestamp>,
     /// When it is tried next, or was delivered or given up.
-    at: Timestamp,
-    last_error: Option<String>,
+    pub(in crate::admin) at: Timestamp,
+    pub(in crate::admin) last_error: Option<String>,
 }
 
 // === impl ConnectionView ===
@@ -123,7 +123,7 @@ impl From<&Connection> for ConnectionView {
 
 impl Parts {
     /// The connection of `key`; one of a provider that is no longer configured is shown, too.
-    pub(super) async fn load(&self, key: &ConnectionKey) -> Result<Connection, Trouble> {
+    pub(in crate::admin) async fn load(&self, key: &ConnectionKey) -> Result<Connection, Trouble> {
         let Some(connection) = self.store.load(key).await? else {
             self.knows(&key.provider)?;
             return Err(Trouble::NotConnected(key.clone()));
@@ -132,7 +132,10 @@ impl Parts {
     }
 
     /// `connection` with all that belongs to it.
-    pub(super) async fn whole(&self, connection: &Connection) -> Result<WholeView, Trouble> {
+    pub(in crate::admin) async fn whole(
+        &self,
+        connection: &Connection,
+    ) -> Result<WholeView, Trouble> {
         let key = &connection.key;
         let (subscription, sync) =
             futures_util::future::try_join(self.subscriptions.view(key), self.sync.progress(key))
