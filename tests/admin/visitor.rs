@@ -38,9 +38,9 @@ impl Visitor {
         let answer = self
             .submit("/login", &[("token", token), ("next", next)])
             .await;
-        if let Some((_, rest)) = answer.header("set-cookie").split_once('=') {
-            let value = rest.split(';').next().unwrap().to_owned();
-            self.keep(Some(value));
+        let cookie = answer.header("set-cookie").split(';').next().unwrap();
+        if let Some((_, value)) = cookie.split_once('=') {
+            self.keep(Some(value.to_owned()));
         }
         answer
     }
@@ -56,7 +56,10 @@ impl Visitor {
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match self.cookie() {
-            Some(cookie) => request.header("cookie", format!("daypass_session={cookie}")),
+            Some(cookie) => {
+                let (_, port) = self.base.rsplit_once(':').unwrap();
+                request.header("cookie", format!("daypass_session_{port}={cookie}"))
+            }
             None => request,
         }
     }

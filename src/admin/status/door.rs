@@ -10,7 +10,7 @@
 //! 4. The content security policy allows one script and one style sheet, both from here, and nothing
 //!    that is written into a page. No page may be framed, kept by a cache, or named to others.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -141,7 +141,7 @@ impl Room {
         if !self.sessions.are_needed() {
             return Ok(Visitor { session: None });
         }
-        let session = session_of(self, request.headers()).ok_or(Turned::Login)?;
+        let session = session_of(self, request).ok_or(Turned::Login)?;
         Ok(Visitor {
             session: Some(session),
         })
@@ -187,14 +187,25 @@ fn is_from_here(headers: &HeaderMap, host: Option<&str>) -> bool {
     })
 }
 
-fn session_of(room: &Room, headers: &HeaderMap) -> Option<Session> {
-    let lines = headers.get_all(COOKIE).iter();
+/// The name of the cookie. Browsers do not tell ports apart, and several sidecars may be reached by ports
+/// of one name.
+fn cookie_name(request: &Request) -> String {
+    let port = gate::host(request).and_then(|host| host.port_u16());
+    port.map_or_else(
+        || session::COOKIE.to_owned(),
+        |port| format!("{}_{port}", session::COOKIE),
+    )
+}
+
+fn session_of(room: &Room, request: &Request) -> Option<Session> {
+    let (expected, lines) = (cookie_name(request), request.headers().get_all(COOKIE));
+    let lines = lines.iter();
     let pairs = lines
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(';'));
     let mut named = pairs.filter_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
-        (name == session::COOKIE).then_some(value)
+        (name == expected).then_some(value)
     });
     named.find_map(|cookie| room.sessions.of(cookie))
 }
@@ -202,7 +213,7 @@ fn session_of(room: &Room, headers: &HeaderMap) -> Option<Session> {
 /// `GET /login`
 pub(super) async fn login_page(State(room): State<Arc<Room>>, request: Request) -> Response {
     let next = Fields::of_query(&request).one("next").map(str::to_owned);
-    if !room.sessions.are_needed() || session_of(&room, request.headers()).is_some() {
+    if !room.sessions.are_needed() || session_of(&room, &request).is_some() {
         return see_other(local(next.as_deref()));
     }
     let next = local(next.as_deref()).to_owned();
@@ -215,6 +226,7 @@ pub(super) async fn login(State(room): State<Arc<Room>>, request: Request) -> Re
         .headers()
         .get(FORWARDED_PROTO)
         .is_some_and(|proto| proto == "https");
+    let name = cookie_name(&request);
     let fields = match Fields::of_body(request).await {
         Ok(fields) => fields,
         Err(trouble) => return show::trouble(&trouble),
@@ -224,7 +236,7 @@ pub(super) async fn login(State(room): State<Arc<Room>>, request: Request) -> Re
         Ok(cookie) => {
             tracing::info!("somebody logged in to the status page");
             let mut response = see_other(&next);
-            set_cookie(&mut response, &cookie, session::LIFETIME, is_secure);
+            set_cookie(&mut response, &name, &cookie, is_secure);
             response
         }
         Err(Refused::Wrong) => {
@@ -252,26 +264,29 @@ pub(super) async fn login(State(room): State<Arc<Room>>, request: Request) -> Re
 pub(super) async fn logout(State(room): State<Arc<Room>>, request: Request) -> Response {
     let visitor = request.extensions().get::<Visitor>().copied();
     let session = visitor.and_then(|visitor| visitor.session);
+    let name = cookie_name(&request);
     match Fields::of_form(&room, request).await {
         Ok(_) => {
             if let Some(session) = session {
                 room.sessions.end(session);
             }
             let mut response = see_other("/login");
-            set_cookie(&mut response, "", Duration::ZERO, false);
+            set_cookie(&mut response, &name, "", false);
             response
         }
         Err(trouble) => show::trouble(&trouble),
     }
 }
 
-fn set_cookie(response: &mut Response, value: &str, lifetime: Duration, is_secure: bool) {
+/// Sets the cookie, or forgets it if `value` is empty.
+fn set_cookie(response: &mut Response, name: &str, value: &str, is_secure: bool) {
     let secure = if is_secure { "; Secure" } else { "" };
-    let cookie = format!(
-        "{name}={value}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Strict{secure}",
-        name = session::COOKIE,
-        secs = lifetime.as_secs(),
-    );
+    let secs = match value {
+        "" => 0,
+        _ => session::LIFETIME.as_secs(),
+    };
+    let cookie =
+        format!("{name}={value}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Strict{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }

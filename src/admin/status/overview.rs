@@ -5,10 +5,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{Extension, extract::State, response::Response};
 use http::StatusCode;
+use tokio::time::timeout;
 
 use super::{
     Room,
@@ -29,6 +31,9 @@ use crate::{
 /// How many of each kind are shown.
 const SHOWN: usize = 6;
 
+/// How long somebody who wants to know whether all is well waits for the store.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// How many renewals are shown.
 const RECENT: usize = 10;
 
@@ -46,9 +51,13 @@ pub(super) async fn page(
     State(room): State<Arc<Room>>,
     Extension(visitor): Extension<Visitor>,
 ) -> Response {
-    let (stored, store_fault) = match room.stored().await {
-        Ok(stored) => (stored, None),
-        Err(trouble) => (Stored::default(), Some(trouble.told().detail)),
+    let (stored, store_fault) = match timeout(PATIENCE, room.stored()).await {
+        Ok(Ok(stored)) => (stored, None),
+        Ok(Err(trouble)) => (Stored::default(), Some(trouble.told().detail)),
+        Err(_late) => {
+            let what = format!("no answer within {} seconds", PATIENCE.as_secs());
+            (Stored::default(), Some(what))
+        }
     };
     let (samples, age) = room.history.samples();
     let report = room.readiness.report();

@@ -27,7 +27,7 @@ use crate::base::{
     secret::{ReloadableSecret, Secret},
 };
 
-/// The name of the cookie.
+/// What the name of the cookie begins with.
 pub(super) const COOKIE: &str = "daypass_session";
 
 /// How long a login lasts: a working day.
