@@ -1,6 +1,6 @@
 //! The key ring of a process: the configured keys, or the key file beside the SQLite database.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use thiserror::Error;
 
@@ -8,8 +8,8 @@ use crate::{
     base::{random::Random, secret::Secret},
     config::{Encryption, KeyFile, KeyFileError, ensure_key_file, key_file_beside, read_key_file},
     store::{
-        Backend,
-        seal::{Key, KeyError, KeyRing},
+        Backend, Drawer, Seals,
+        seal::{Key, KeyError, KeyRing, key_id_of},
     },
 };
 
@@ -77,6 +77,40 @@ pub fn configured_keys(encryption: &Encryption) -> Result<Option<KeyRing>, KeysE
 /// The key of the key file at `path`; none is made.
 pub fn key_of_file(path: &Path) -> Result<Option<KeyRing>, KeysError> {
     read_key_file(path)?.map(|key| of_file(&key)).transpose()
+}
+
+/// How many rows of each kind are looked at: a key that is missing is missing for many.
+const LOOKED_AT: usize = 500;
+
+/// Says in the log if something that is stored was sealed with a key that is not among `keys`. Looks at
+/// some of it: thousands of sidecars may start at once, and `daypass rotate-keys --check` looks at all.
+pub(super) async fn miss(seals: Arc<dyn Seals>, keys: Arc<KeyRing>) {
+    for drawer in Drawer::ALL {
+        let page = match seals.sealed(drawer, None, LOOKED_AT, None).await {
+            Ok(page) => page,
+            // Whoever looks after the store says so.
+            Err(error) => {
+                tracing::debug!(%error, "it was not looked at which keys the store needs");
+                return;
+            }
+        };
+        let mut missing: BTreeMap<String, usize> = BTreeMap::new();
+        let seals = page.rows.iter().flat_map(|row| &row.seals);
+        for id in seals.filter_map(|seal| key_id_of(seal.as_bytes()).ok()) {
+            if keys.ids().all(|known| known != id) {
+                *missing.entry(id.to_owned()).or_default() += 1;
+            }
+        }
+        for (id, count) in missing {
+            tracing::error!(
+                encryption.key = id,
+                drawer = drawer.as_str(),
+                count,
+                "what is stored needs an encryption key that is not configured: add it to [encryption] \
+                 under its id, then run `daypass rotate-keys`; until then it does not open",
+            );
+        }
+    }
 }
 
 fn of_file(key: &Secret<[u8; 32]>) -> Result<KeyRing, KeysError> {

@@ -10,11 +10,11 @@ use super::events::Announcer;
 use crate::{
     admin::History,
     base::ids::{ConnectionKey, ProviderName},
-    http::access_log::{self, Facts, Observe, Recovery},
+    http::access_log::{self, Facts, Objection, Objections, Observe, Recovery},
     store::Redemption,
     telemetry::metrics::{
         Metrics, ProxyMetrics, TokenMetrics,
-        label::{self, Outcome, Redeem},
+        label::{self, Check, Outcome, Redeem},
     },
     token::{Issued, Lookup, Observer, ReauthReason, Renewal, RenewalOutcome},
 };
@@ -89,6 +89,23 @@ impl Observe for OfRequests {
                 Recovery::BodyTooLong => label::Replay::BodyTooLong,
             });
         }
+        if facts.policy != Objections::default() {
+            objections(recorder, facts.policy);
+        }
+    }
+}
+
+fn objections(recorder: &ProxyMetrics, found: Objections) {
+    for (check, objection) in [
+        (Check::Allow, found.not_allowed),
+        (Check::PerUser, found.user_limit),
+        (Check::PerProvider, found.provider_limit),
+    ] {
+        match objection {
+            Some(Objection::Observed) => recorder.objection(check, label::Objection::Observed),
+            Some(Objection::Refused) => recorder.objection(check, label::Objection::Refused),
+            None => {}
+        }
     }
 }
 
@@ -107,6 +124,8 @@ fn of_problem(slug: &str) -> Outcome {
         "refresh-failed" | "provider-misconfigured" | "store-unavailable" => Outcome::NoToken,
         "upstream-unreachable" | "upstream-protocol" | "upstream-timeout" => Outcome::Unreachable,
         "overloaded" => Outcome::Overloaded,
+        "not-allowed-by-policy" => Outcome::NotAllowed,
+        "rate-limited" => Outcome::RateLimited,
         _ => Outcome::CallerFault,
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     http::tls::{self, Alpn, trusted_pem},
     store::{
-        Archive, Backend, Error, Everything, Inspect, SharedStore,
+        Archive, Backend, Error, Everything, Inspect, Seals, SharedStore,
         postgres::{self, Postgres},
         redis::{self, Redis},
         sqlite::{self, Sqlite},
@@ -30,6 +30,8 @@ pub struct Stores {
     pub archive: Arc<dyn Archive>,
     /// For those who look at it.
     pub inspect: Arc<dyn Inspect>,
+    /// For those who seal it anew.
+    pub seals: Arc<dyn Seals>,
 }
 
 /// How stores are opened.
@@ -117,7 +119,8 @@ impl Stores {
             store: Arc::clone(&opened) as SharedStore,
             everything: Arc::clone(&opened) as Arc<dyn Everything>,
             archive: Arc::clone(&opened) as Arc<dyn Archive>,
-            inspect: opened,
+            inspect: Arc::clone(&opened) as Arc<dyn Inspect>,
+            seals: opened,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     config::{self, Environment, Loaded, Problems},
 };
 
+mod audit;
 mod check;
 mod connections;
 mod deliveries;
@@ -30,6 +31,10 @@ mod health;
 pub mod import;
 mod keygen;
 mod known;
+mod openapi;
+mod operator;
+mod progress;
+mod rotate_keys;
 mod run;
 mod sandbox;
 mod store;
@@ -73,7 +78,8 @@ enum Command {
     /// Run the sidecar
     ///
     /// SIGTERM and SIGINT drain: no new requests, those under way have 25 seconds. A second signal
-    /// ends it at once. Without a configuration it starts on SQLite in the working directory, and
+    /// ends it at once. Under systemd it tells how it goes, takes over the sockets it is handed, and
+    /// reads its secrets again at SIGHUP. Without a configuration it starts on SQLite in the working directory, and
     /// makes a key file beside the database.
     Run(run::Options),
     /// Try it all without any account: sandbox, sidecar and connected users in one process
@@ -92,17 +98,31 @@ enum Command {
     /// Put it into a file that only Daypass can read, and name it in the configuration:
     /// `[encryption] active = "k1"`, `[[encryption.keys]] id = "k1"`, `file = "/path/to/key"`.
     Keygen,
+    /// Seal all that is stored with the active key, while sidecars go on serving
+    ///
+    /// First give the new key to every sidecar, beside the old one; then make it the active one everywhere.
+    /// A run that was killed is repeated, and goes on from where it was. At the end it says what is sealed
+    /// with which key, and which keys may be removed. Exit code 0 if all is sealed with the active key,
+    /// else 1.
+    RotateKeys(rotate_keys::Options),
     /// Look at, import, renew and revoke connections
     #[command(subcommand)]
     Connections(connections::Command),
     /// Look at deliveries to the app, and send them again
     #[command(subcommand)]
     Deliveries(deliveries::Command),
+    /// Look at who did what
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Move the store
     #[command(subcommand)]
     Store(store::Command),
     /// Ask a running sidecar whether it is ready; for exec probes
     Health(health::Options),
+    /// Print the description of the API for operators (OpenAPI 3.1)
+    ///
+    /// The same as `GET /v1/openapi.json` of the admin listener.
+    Openapi,
 }
 
 /// A command's answer.
@@ -136,10 +156,13 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Check => check::run(&context, &mut out),
         Command::Doctor(options) => doctor::run(options, &context, &mut out),
         Command::Keygen => keygen::run(&context, &mut out),
+        Command::RotateKeys(options) => rotate_keys::run(options, &context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
         Command::Deliveries(command) => deliveries::run(command, &context, &mut out),
+        Command::Audit(command) => audit::run(command, &context, &mut out),
         Command::Store(command) => store::run(command, &context, &mut out),
         Command::Health(options) => health::run(options, &context, &mut out),
+        Command::Openapi => openapi::run(&mut out),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     base::{ids::ProviderName, random::SharedRandom},
     store::{
         self, Digest, Expiring, Purpose,
-        seal::{Aad, Field, KeyRing, Sealed},
+        seal::{Aad, Binding, KeyRing, Sealed},
     },
 };
 
@@ -46,7 +46,8 @@ impl Records {
         record: &(impl Serialize + Sync),
         ttl: Duration,
     ) -> Result<(), store::Error> {
-        let sealed = self.seal(provider, &name(purpose, digest), record);
+        let binding = Binding::record(provider, purpose, digest);
+        let sealed = self.seal(&binding.aad(), record);
         self.store.put(purpose, digest, sealed, Some(ttl)).await
     }
 
@@ -72,28 +73,16 @@ impl Records {
         Ok(sealed.and_then(|sealed| self.read(purpose, provider, digest, &sealed)))
     }
 
-    /// Seals `record` of `provider`, bound to `name`.
-    pub(super) fn seal(
-        &self,
-        provider: &ProviderName,
-        name: &str,
-        record: &impl Serialize,
-    ) -> Sealed {
+    /// Seals `record`, bound to `aad`.
+    pub(super) fn seal(&self, aad: &Aad<'_>, record: &impl Serialize) -> Sealed {
         // Records are plain structs, which serialise without fail; an empty one would not be read.
         let plain = Zeroizing::new(serde_json::to_vec(record).unwrap_or_default());
-        let aad = Aad::of_record(provider, name, Field::Expiring);
-        self.keys.seal_bytes(&*self.random, &aad, &plain)
+        self.keys.seal_bytes(&*self.random, aad, &plain)
     }
 
-    /// Opens what [`Self::seal`] made with the same `provider` and `name`.
-    pub(super) fn open<T: DeserializeOwned>(
-        &self,
-        provider: &ProviderName,
-        name: &str,
-        sealed: &Sealed,
-    ) -> Option<T> {
-        let aad = Aad::of_record(provider, name, Field::Expiring);
-        let plain = self.keys.open_bytes(&aad, sealed).ok()?;
+    /// Opens what [`Self::seal`] made with the same `aad`.
+    pub(super) fn open<T: DeserializeOwned>(&self, aad: &Aad<'_>, sealed: &Sealed) -> Option<T> {
+        let plain = self.keys.open_bytes(aad, sealed).ok()?;
         serde_json::from_slice(&plain).ok()
     }
 
@@ -104,7 +93,8 @@ impl Records {
         digest: &Digest,
         sealed: &Sealed,
     ) -> Option<T> {
-        let record = self.open(provider, &name(purpose, digest), sealed);
+        let binding = Binding::record(provider, purpose, digest);
+        let record = self.open(&binding.aad(), sealed);
         if record.is_none() {
             tracing::warn!(
                 %provider, purpose = purpose.as_str(),
@@ -119,9 +109,4 @@ impl Records {
 /// What finds the record of `secret`.
 pub(super) fn digest(secret: &str) -> Digest {
     Digest(Sha256::digest(secret).into())
-}
-
-/// What a record is bound to.
-fn name(purpose: Purpose, digest: &Digest) -> String {
-    format!("{}:{}", purpose.as_str(), hex::encode(digest.0))
 }

@@ -25,7 +25,10 @@ use crate::{
         random::Random,
         secret::Secret,
     },
-    store::{self, Purpose, seal::Sealed},
+    store::{
+        self, Purpose,
+        seal::{Aad, Field, Sealed},
+    },
 };
 
 /// Long enough to be opened from a page that was left standing for a while.
@@ -93,7 +96,7 @@ pub(super) fn bear(records: &Records, key: &ConnectionKey, now: Timestamp) -> Se
         user: key.user.clone(),
         until: now.saturating_add(LIFE),
     };
-    let sealed = records.seal(&key.provider, BEARING, &record);
+    let sealed = records.seal(&bearing(&key.provider), &record);
     let text = URL_SAFE_NO_PAD.encode(sealed.as_bytes());
     Secret::new(format!("{}~{text}", key.provider))
 }
@@ -116,7 +119,7 @@ pub(super) async fn open(
         let read = || {
             let provider = ProviderName::parse(name).ok()?;
             let sealed = Sealed::from_bytes(URL_SAFE_NO_PAD.decode(sealed).ok()?);
-            let record: Bearing = records.open(&provider, BEARING, &sealed)?;
+            let record: Bearing = records.open(&bearing(&provider), &sealed)?;
             (now < record.until).then(|| invitation(provider, record.user, None))
         };
         return Ok(read());
@@ -138,4 +141,8 @@ pub(super) async fn open(
         let return_to = record.return_to.and_then(|text| origins.check(&text).ok());
         invitation(provider, record.user, return_to)
     }))
+}
+
+fn bearing(provider: &ProviderName) -> Aad<'_> {
+    Aad::of_record(provider, BEARING, Field::Expiring)
 }

@@ -63,6 +63,8 @@ pub struct Facts {
     pub replayed: bool,
     /// What was done about a refused token, if one was refused.
     pub recovery: Option<Recovery>,
+    /// What the operator's policy had against it.
+    pub policy: Objections,
     /// The slug of the problem, if the answer is this proxy's own.
     pub problem: Option<&'static str>,
     /// The time spent waiting for tokens.
@@ -90,6 +92,26 @@ pub enum Recovery {
     NoToken,
     /// The request's body was too long to be kept, so nothing could be sent again.
     BodyTooLong,
+}
+
+/// What a policy has against a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Objections {
+    /// It is not on the allow-list.
+    pub not_allowed: Option<Objection>,
+    /// It is beyond the limit of its user.
+    pub user_limit: Option<Objection>,
+    /// It is beyond the limit of all users together.
+    pub provider_limit: Option<Objection>,
+}
+
+/// What became of an objection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Objection {
+    /// The request was passed on all the same.
+    Observed,
+    /// The request was refused.
+    Refused,
 }
 
 /// How a request ended.
@@ -183,6 +205,27 @@ impl Record {
     /// What is known so far.
     pub fn facts(&self) -> Facts {
         self.facts.lock().clone()
+    }
+}
+
+// === impl Objection ===
+
+impl Objection {
+    /// Of a policy that is enforced, or only observed.
+    pub const fn of(is_enforced: bool) -> Self {
+        if is_enforced {
+            Self::Refused
+        } else {
+            Self::Observed
+        }
+    }
+
+    /// As logged.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observed => "observed",
+            Self::Refused => "refused",
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -24,7 +25,7 @@ use crate::{
     provider::{self, Attendee, Attendees},
     store::{
         self, MeetingCursor, MeetingFilter, Meetings, StoredMeeting, Upserted,
-        seal::{Aad, Field, KeyRing},
+        seal::{Binding, KeyRing},
     },
 };
 
@@ -38,7 +39,7 @@ pub struct Archive {
 }
 
 /// A meeting as the API shows it.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[expect(missing_debug_implementations, reason = "holds personal data")]
 pub struct Meeting {
     /// Where.
@@ -48,6 +49,7 @@ pub struct Meeting {
     /// The provider's id or URI.
     pub external_id: String,
     /// `pending`, `confirmed`, `canceled` or `rejected`.
+    #[schemars(with = "provider::MeetingStatus")]
     pub status: String,
     /// When it begins.
     pub start: Timestamp,
@@ -59,7 +61,7 @@ pub struct Meeting {
 }
 
 /// What is sealed of a meeting.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_debug_implementations, reason = "holds personal data")]
 pub struct Details {
     /// What it is called.
@@ -227,9 +229,8 @@ impl Archive {
 
     fn seal(&self, key: &ConnectionKey, id: &str, known: &Known) -> store::seal::Sealed {
         let text = Zeroizing::new(serde_json::to_vec(known).unwrap_or_default());
-        let subject = subject(key, id);
-        let aad = Aad::of_record(&key.provider, &subject, Field::Meeting);
-        self.keys.seal_bytes(&*self.random, &aad, &text)
+        let binding = Binding::meeting(key, id);
+        self.keys.seal_bytes(&*self.random, &binding.aad(), &text)
     }
 
     fn open(&self, stored: &StoredMeeting) -> Result<Known, store::Error> {
@@ -237,19 +238,13 @@ impl Archive {
             row: format!("a meeting of {}", stored.key),
             what,
         };
-        let subject = subject(&stored.key, &stored.external_id);
-        let aad = Aad::of_record(&stored.key.provider, &subject, Field::Meeting);
+        let binding = Binding::meeting(&stored.key, &stored.external_id);
         let text = self
             .keys
-            .open_bytes(&aad, &stored.details)
+            .open_bytes(&binding.aad(), &stored.details)
             .map_err(|error| inconsistent(error.to_string()))?;
         serde_json::from_slice(&text).map_err(|error| inconsistent(error.to_string()))
     }
-}
-
-/// A user id has no space, so no two meetings share a subject.
-fn subject(key: &ConnectionKey, id: &str) -> String {
-    format!("{} {id}", key.user)
 }
 
 /// Whether `stored` stays as it is when `new` is written ([`store::Meetings`]).

@@ -6,6 +6,8 @@
 //! * Request: takes the token in memory without waiting, else asks for one and waits; a replay brings
 //!   its own. `Authorization` is set, never added to. No token, no request: the provider would treat
 //!   it as anonymous, and some of its calls would even succeed.
+//! * Where calls are limited, one is charged when it is about to be sent: a user who is not connected
+//!   uses up nothing. A replay is free: the app made one call, and the token was not its fault.
 //! * Response: comes with the [`Bearer`] that was used, so that a refusal can name its generation.
 //! * Order: inside recover, which decides whether there is a second attempt.
 //!
@@ -25,7 +27,10 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 
-use super::route::{Upstream, User};
+use super::{
+    policy::{Gate, RateLimited},
+    route::{Upstream, User},
+};
 use crate::{
     http::{access_log::Record, body::Body, replay::ReplayBody},
     token::{Bearer, TokenFuture, TokenSource},
@@ -80,8 +85,29 @@ pin_project! {
     #[project = StateProj]
     enum State<F> {
         Invalid { error: Option<BoxError> },
-        Token { request: Option<Request<ReplayBody>>, token: TokenFuture },
+        Token {
+            request: Option<Request<ReplayBody>>,
+            toll: Option<Toll>,
+            token: TokenFuture,
+        },
         Inner { bearer: Option<Arc<Bearer>>, #[pin] response: F },
+    }
+}
+
+/// What a call is charged to.
+struct Toll {
+    upstream: Arc<Upstream>,
+    user: User,
+}
+
+// === impl Toll ===
+
+impl Toll {
+    fn pay(&self, record: &Record) -> Result<(), RateLimited> {
+        match &self.upstream.gate {
+            Some(gate) => gate.charge(self.user.as_str(), record),
+            None => Ok(()),
+        }
     }
 }
 
@@ -134,21 +160,35 @@ where
         // The clone has not been polled ready, so the original must serve this request.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let state = match self.bearer(&mut attempt) {
-            Some(bearer) => send(&mut inner, attempt.request, bearer, &attempt.record),
-            None => match attempt.user.at(attempt.upstream.provider.name()) {
+        let is_replay = attempt.bearer.is_some();
+        let bearer = self.bearer(&mut attempt);
+        let Attempt {
+            request,
+            upstream,
+            user,
+            record,
+            ..
+        } = attempt;
+        let has_toll = !is_replay && upstream.gate.as_ref().is_some_and(Gate::has_limits);
+        let state = if let Some(bearer) = bearer {
+            let toll = has_toll.then_some(Toll { upstream, user });
+            toll.map_or(Ok(()), |toll| toll.pay(&record)).map_or_else(
+                |error| invalid(error.into()),
+                |()| send(&mut inner, request, bearer, &record),
+            )
+        } else {
+            match user.at(upstream.provider.name()) {
                 Ok(key) => State::Token {
-                    request: Some(attempt.request),
+                    request: Some(request),
+                    toll: has_toll.then_some(Toll { upstream, user }),
                     token: self.tokens.bearer(key),
                 },
-                Err(error) => State::Invalid {
-                    error: Some(error.into()),
-                },
-            },
+                Err(error) => invalid(error.into()),
+            }
         };
         ResponseFuture {
             inner,
-            record: attempt.record,
+            record,
             since: Instant::now(),
             state,
         }
@@ -171,6 +211,10 @@ where
         response: inner.call(request),
         bearer: Some(bearer),
     }
+}
+
+const fn invalid<F>(error: BoxError) -> State<F> {
+    State::Invalid { error: Some(error) }
 }
 
 impl<S: fmt::Debug> fmt::Debug for Inject<S> {
@@ -198,12 +242,20 @@ where
                 StateProj::Invalid { error } => {
                     return Poll::Ready(Err(error.take().expect("polled after completion")));
                 }
-                StateProj::Token { request, token } => {
+                StateProj::Token {
+                    request,
+                    toll,
+                    token,
+                } => {
                     let token = ready!(token.as_mut().poll(cx));
                     let waited = lap(this.since);
                     this.record.note(|facts| facts.token_wait += waited);
                     let request = request.take().expect("polled after completion");
-                    send(this.inner, request, token?, this.record)
+                    let token = token?;
+                    if let Some(toll) = toll.take() {
+                        toll.pay(this.record)?;
+                    }
+                    send(this.inner, request, token, this.record)
                 }
                 StateProj::Inner { bearer, response } => {
                     let response = ready!(response.poll(cx));

@@ -14,6 +14,7 @@ use super::{
     inject::{Attempt, InjectLayer},
     links::LinksLayer,
     local::{self, Calls, LocalLayer},
+    policy::AllowLayer,
     recover::RecoverLayer,
     route::{RouteLayer, Routed},
     strip::StripLayer,
@@ -85,6 +86,8 @@ pub fn stack(wiring: Wiring) -> Outbound {
         // Takes out what is answered here, so that only provider calls go on.
         .layer(LocalLayer::new(calls))
         .layer_fn(takes::<_, Routed>)
+        // What the operator does not allow goes no further; a refusal costs no token.
+        .layer(AllowLayer)
         // Links that lead past us; only here is it still known how the caller addressed us.
         .layer(LinksLayer)
         // No credential but ours passes; outside of inject, which adds it.

@@ -56,6 +56,9 @@ pub trait Expiring: Send + Sync + 'static {
 // === impl Purpose ===
 
 impl Purpose {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::Ticket, Self::Consent, Self::Route, Self::IssuedToken];
+
     /// As in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,5 +67,11 @@ impl Purpose {
             Self::Route => "route",
             Self::IssuedToken => "issued-token",
         }
+    }
+    /// The reverse of [`Self::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|purpose| purpose.as_str() == text)
     }
 }

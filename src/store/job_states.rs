@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Error, JobKind,
-    seal::{Aad, Field, KeyRing, Sealed},
+    seal::{Binding, KeyRing, Sealed},
 };
 use crate::base::{ids::ConnectionKey, random::SharedRandom};
 
@@ -36,8 +36,8 @@ impl<T: Serialize + DeserializeOwned> JobStates<T> {
     /// Seals the state of the job of `key`.
     pub fn seal(&self, key: &ConnectionKey, state: &T) -> Sealed {
         let text = Zeroizing::new(serde_json::to_vec(state).unwrap_or_default());
-        let aad = Aad::new(key, Field::Job);
-        self.keys.seal_bytes(&*self.random, &aad, &text)
+        let binding = Binding::job(key);
+        self.keys.seal_bytes(&*self.random, &binding.aad(), &text)
     }
 
     /// Opens what the job of `key` keeps, if it keeps anything.
@@ -49,10 +49,10 @@ impl<T: Serialize + DeserializeOwned> JobStates<T> {
             row: format!("{} ({} job)", key, self.kind.as_str()),
             what,
         };
-        let aad = Aad::new(key, Field::Job);
+        let binding = Binding::job(key);
         let text = self
             .keys
-            .open_bytes(&aad, sealed)
+            .open_bytes(&binding.aad(), sealed)
             .map_err(|error| inconsistent(error.to_string()))?;
         serde_json::from_slice(&text)
             .map(Some)

@@ -118,11 +118,18 @@ pub trait Jobs: Send + Sync + 'static {
 // === impl JobKind ===
 
 impl JobKind {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Sync, Self::Subscription];
+
     /// As in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
             Self::Subscription => "subscription",
         }
+    }
+    /// The reverse of [`Self::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }

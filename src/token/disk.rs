@@ -29,7 +29,8 @@ pub type SharedDisk = Arc<dyn Disk>;
 #[derive(Clone, Debug)]
 pub struct Directory(PathBuf);
 
-const EXTENSION: &str = "renewal";
+/// What the names of its files end with.
+pub(super) const EXTENSION: &str = "renewal";
 
 // === impl Directory ===
 

@@ -221,12 +221,14 @@ impl Engine {
         spooled: &Arc<Spooled>,
     ) -> Result<Option<Connection>, store::Error> {
         let fence = spooled.fence();
-        let mut answer = self.store.commit(&fence, spooled.renewed.clone()).await?;
+        let mut renewed = spooled.renewed.clone();
+        renewed.tokens = self.vault.seal_again(&fence.key, renewed.tokens);
+        let mut answer = self.store.commit(&fence, renewed.clone()).await?;
         if let Committed::Superseded(now) = &answer
             && spooled.outlives(now)
         {
             let back = Fence::of(now);
-            answer = self.store.commit(&back, spooled.renewed.clone()).await?;
+            answer = self.store.commit(&back, renewed).await?;
         }
         let connection = match answer {
             Committed::Stored(connection) | Committed::Superseded(connection) => Some(*connection),
@@ -235,15 +237,7 @@ impl Engine {
         if connection.as_ref().is_none_or(|now| now.id != fence.id) {
             self.forget(spooled).await;
         }
-        if let Err(error) = self.spool.settle(spooled).await {
-            tracing::warn!(
-                provider = %fence.key.provider,
-                user = %fence.key.user,
-                error = &error as &dyn std::error::Error,
-                "a spooled renewal is stored, but its file could not be removed",
-            );
-        }
-        self.observer.spooled(self.spool.len());
+        self.settle(spooled).await;
         tracing::info!(
             provider = %fence.key.provider,
             user = %fence.key.user,
@@ -251,6 +245,20 @@ impl Engine {
             "the store has answered for a spooled renewal",
         );
         Ok(connection)
+    }
+
+    /// The store has answered for `spooled`.
+    pub(super) async fn settle(&self, spooled: &Arc<Spooled>) {
+        let key = spooled.fence().key;
+        if let Err(error) = self.spool.settle(spooled).await {
+            tracing::warn!(
+                provider = %key.provider,
+                user = %key.user,
+                error = &error as &dyn std::error::Error,
+                "a spooled renewal is stored, but its file could not be removed",
+            );
+        }
+        self.observer.spooled(self.spool.len());
     }
 
     /// The connection of a spooled renewal was removed: its tokens are revoked, as nobody will use
@@ -280,10 +288,26 @@ impl Engine {
         self.unread.lock().pop_first().map(|(_, entry)| entry)
     }
 
+    /// Keeps tokens that the store has been asked to take, and has not answered for.
+    pub(super) async fn keep_meanwhile(&self, spooled: Spooled) -> Arc<Spooled> {
+        let spooled = Arc::new(spooled);
+        if let Err(error) = self.spool.put(Arc::clone(&spooled)).await {
+            let key = spooled.fence().key;
+            tracing::warn!(
+                provider = %key.provider,
+                user = %key.user,
+                error = &error as &dyn std::error::Error,
+                "the spool took no new tokens that the store is slow to take",
+            );
+        }
+        self.observer.spooled(self.spool.len());
+        spooled
+    }
+
     /// Keeps tokens that the store refused.
     pub(super) async fn spool_renewal(&self, spooled: Spooled) {
         let key = spooled.fence().key;
-        let put = self.spool.put(spooled).await;
+        let put = self.spool.put(Arc::new(spooled)).await;
         self.observer.spooled(self.spool.len());
         self.spooled.notify_one();
         match put {

@@ -52,6 +52,7 @@ pub use disk::{Directory, Disk, SharedDisk};
 pub use grant::{Grant, GrantTokens};
 pub use observer::{Issued, Lookup, Observer, Renewal, RenewalOutcome, Unobserved};
 pub use renewal::account_of;
+pub use spool::spooled_keys;
 pub use tokens::{Health, Parts, Revocation, StartError, Tokens};
 
 /// A token that may be sent: prepared once per generation, shared by all requests that use it.

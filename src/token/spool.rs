@@ -7,17 +7,22 @@
 //! 3. What is found at start is used at once, and offered to the store until it answers.
 //! 4. A file that cannot be read is left where it is and named in the log: it may be the only copy.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::disk::SharedDisk;
+use super::disk::{EXTENSION, SharedDisk};
 use crate::{
     base::ids::{ConnectionId, ConnectionKey, Generation},
-    store::{Connection, Fence, Renewed, SealedTokens},
+    store::{Connection, Fence, Renewed, SealedTokens, seal::Sealed},
 };
 
 /// The spool of one process.
@@ -66,6 +71,14 @@ impl Spooled {
         now.id == self.id && now.generation < self.from && now.tokens.as_ref().is_none_or(is_older)
     }
 
+    /// The keys that its tokens are sealed with.
+    fn keys(&self) -> BTreeSet<String> {
+        let tokens = &self.renewed.tokens;
+        let seals = [Some(&tokens.access), tokens.refresh.as_ref()];
+        let ids = seals.into_iter().flatten().map(Sealed::key_id);
+        ids.map(|id| id.unwrap_or("?").to_owned()).collect()
+    }
+
     /// The generation that these tokens will have.
     pub(super) const fn generation(&self) -> Generation {
         self.from.next()
@@ -98,12 +111,10 @@ impl Spool {
     }
 
     /// Keeps `spooled` in memory, then on disk. Fails if the disk does not take it; memory has it.
-    pub(super) async fn put(&self, spooled: Spooled) -> io::Result<()> {
+    pub(super) async fn put(&self, spooled: Arc<Spooled>) -> io::Result<()> {
         let name = name(&spooled.key);
-        let bytes = serde_json::to_vec(&spooled).map_err(io::Error::other)?;
-        self.waiting
-            .lock()
-            .insert(spooled.key.clone(), Arc::new(spooled));
+        let bytes = serde_json::to_vec(&*spooled).map_err(io::Error::other)?;
+        self.waiting.lock().insert(spooled.key.clone(), spooled);
         let _writing = self.writing.lock().await;
         self.disk.write(&name, &bytes).await
     }
@@ -144,6 +155,37 @@ impl Spool {
         }
         Ok(())
     }
+}
+
+/// How many of the renewals that wait in `directory` name which key; those that cannot be read name "?".
+/// None that is there is no error.
+pub fn spooled_keys(directory: &Path) -> io::Result<BTreeMap<String, u64>> {
+    let mut found = BTreeMap::new();
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_none_or(|end| end != EXTENSION) {
+            continue;
+        }
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            // The store has taken it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let keys = match serde_json::from_slice::<Spooled>(&bytes) {
+            Ok(spooled) => spooled.keys(),
+            Err(_not_ours) => BTreeSet::from(["?".to_owned()]),
+        };
+        for key in keys {
+            *found.entry(key).or_default() += 1;
+        }
+    }
+    Ok(found)
 }
 
 /// What the file of a connection is called.
@@ -249,12 +291,12 @@ mod tests {
     #[tokio::test]
     async fn a_removal_that_takes_long_does_not_take_a_later_renewal_with_it() {
         let (disk, spool) = spool(2, 0).await;
-        spool.put(renewal(7)).await.unwrap();
+        spool.put(Arc::new(renewal(7))).await.unwrap();
         let stored = spool.get(&key()).unwrap();
         let (settled, put, ()) = tokio::join!(
             biased;
             spool.settle(&stored),
-            spool.put(renewal(8)),
+            spool.put(Arc::new(renewal(8))),
             async {
                 tokio::task::yield_now().await;
                 disk.may_remove.add_permits(1);
@@ -269,7 +311,7 @@ mod tests {
         let (disk, spool) = spool(0, 1).await;
         let (put, settled, ()) = tokio::join!(
             biased;
-            spool.put(renewal(7)),
+            spool.put(Arc::new(renewal(7))),
             async { spool.settle(&spool.get(&key()).unwrap()).await },
             async {
                 tokio::task::yield_now().await;
@@ -284,11 +326,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_put_before_an_older_renewal_is_settled_stays_in_memory_and_on_disk() {
         let (disk, spool) = spool(1, 1).await;
-        spool.put(renewal(7)).await.unwrap();
+        spool.put(Arc::new(renewal(7))).await.unwrap();
         let stored = spool.get(&key()).unwrap();
         let (put, settled, ()) = tokio::join!(
             biased;
-            spool.put(renewal(8)),
+            spool.put(Arc::new(renewal(8))),
             spool.settle(&stored),
             async {
                 tokio::task::yield_now().await;

@@ -12,7 +12,7 @@ use crate::{
     provider::Minted,
     store::{
         self, Connection, SealedTokens,
-        seal::{Aad, Field, KeyRing},
+        seal::{Aad, Field, KeyRing, Sealed},
     },
 };
 
@@ -80,10 +80,35 @@ impl Vault {
         if sealed.refresh.is_none()
             && let Some(old) = &connection.tokens
         {
-            sealed.refresh.clone_from(&old.refresh);
+            sealed.refresh = old
+                .refresh
+                .clone()
+                .map(|refresh| self.current(&connection.key, Field::RefreshToken, refresh));
             sealed.refresh_expires_at = old.refresh_expires_at;
         }
         sealed
+    }
+
+    /// `tokens` as they are, sealed with the active key: what was sealed before it was active must not
+    /// come into the store after everything there was sealed anew.
+    pub(super) fn seal_again(&self, key: &ConnectionKey, tokens: SealedTokens) -> SealedTokens {
+        SealedTokens {
+            access: self.current(key, Field::AccessToken, tokens.access),
+            refresh: tokens
+                .refresh
+                .map(|refresh| self.current(key, Field::RefreshToken, refresh)),
+            ..tokens
+        }
+    }
+
+    /// What does not open stays as it is: whoever opens it says why.
+    fn current(&self, key: &ConnectionKey, field: Field, sealed: Sealed) -> Sealed {
+        if sealed.key_id().is_ok_and(|id| id == self.keys.active_id()) {
+            return sealed;
+        }
+        self.keys
+            .seal_again(&*self.random, &aad(key, field), &sealed)
+            .unwrap_or(sealed)
     }
 
     /// Opens the access token.
@@ -121,5 +146,97 @@ fn inconsistent(key: &ConnectionKey, what: &str, error: &store::seal::OpenError)
     store::Error::Inconsistent {
         row: key.to_string(),
         what: format!("its {what} does not open: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::{
+            clock::ManualClock,
+            ids::{ConnectionId, Generation},
+            random::SeededRandom,
+        },
+        provider::Account,
+        store::{Status, seal::Key},
+    };
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    /// A vault that seals with `active`, and opens with both keys.
+    fn vault(active: &str) -> Vault {
+        let key = |id: &str, byte| Key::new(id, &Secret::new([byte; 32])).unwrap();
+        let keys = KeyRing::new(active, vec![key("k1", 1), key("k2", 2)]).unwrap();
+        let clock = Arc::new(ManualClock::new(NOW));
+        Vault::new(Arc::new(keys), clock, Arc::new(SeededRandom::new(1)))
+    }
+
+    fn key() -> ConnectionKey {
+        ConnectionKey {
+            provider: "calendly".parse().unwrap(),
+            user: "anna".parse().unwrap(),
+        }
+    }
+
+    fn sealed_with(active: &str) -> SealedTokens {
+        let plain = Plain {
+            access: &Secret::new("access".to_owned()),
+            refresh: Some(&Secret::new("refresh".to_owned())),
+            renewed_at: NOW,
+            access_expires_at: NOW,
+            refresh_expires_at: None,
+        };
+        vault(active).seal(&key(), &plain)
+    }
+
+    fn keys_of(tokens: &SealedTokens) -> [String; 2] {
+        let refresh = tokens.refresh.as_ref().unwrap();
+        [&tokens.access, refresh].map(|sealed| sealed.key_id().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_refresh_token_that_stays_in_use_is_sealed_with_the_active_key() {
+        let connection = Connection {
+            key: key(),
+            id: ConnectionId::random(&SeededRandom::new(2)),
+            status: Status::Active,
+            generation: Generation::new(1),
+            tokens: Some(sealed_with("k1")),
+            external_id: None,
+            organization: None,
+            managed_user_id: None,
+            scope: None,
+            intent: None,
+            cooldown: None,
+            forced_at: None,
+            created_at: NOW,
+            updated_at: NOW,
+        };
+        let minted = Minted {
+            access: Secret::new("newer".to_owned()),
+            refresh: None,
+            expires_in: None,
+            refresh_expires_in: None,
+            scope: None,
+            account: Account::default(),
+        };
+        let vault = vault("k2");
+        let sealed = vault.seal_minted(&connection, &minted, Duration::from_hours(1));
+        assert_eq!(keys_of(&sealed), ["k2", "k2"]);
+        let refresh = vault.open_refresh(&key(), &sealed).unwrap().unwrap();
+        assert_eq!(refresh.danger_expose(), "refresh");
+    }
+
+    #[test]
+    fn what_is_sealed_with_the_active_key_already_stays_as_it_is() {
+        let tokens = sealed_with("k1");
+        assert_eq!(vault("k1").seal_again(&key(), tokens.clone()), tokens);
+        let again = vault("k2").seal_again(&key(), tokens.clone());
+        assert_eq!(keys_of(&again), ["k2", "k2"]);
+        // Of somebody else, it does not open, and is left to whoever says so.
+        let mut other = key();
+        other.user = "ben".parse().unwrap();
+        assert_eq!(vault("k2").seal_again(&other, tokens.clone()), tokens);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         self,
-        seal::{Aad, Field, KeyRing, Sealed},
+        seal::{Binding, KeyRing, Sealed},
     },
 };
 
@@ -53,9 +53,8 @@ impl Envelopes {
         envelope: &Envelope,
     ) -> Sealed {
         let plain = envelope.to_bytes();
-        let id = event.to_string();
-        let aad = Aad::of_record(provider, &id, Field::Event);
-        self.keys.seal_bytes(&*self.random, &aad, &plain)
+        let binding = Binding::event(provider, event);
+        self.keys.seal_bytes(&*self.random, &binding.aad(), &plain)
     }
 
     /// Fails for what was not sealed as this event, or by a key that is not there.
@@ -65,15 +64,14 @@ impl Envelopes {
         event: EventId,
         sealed: &Sealed,
     ) -> Result<Envelope, store::Error> {
-        let id = event.to_string();
         let inconsistent = |what: String| store::Error::Inconsistent {
-            row: format!("event {id}"),
+            row: format!("event {event}"),
             what,
         };
-        let aad = Aad::of_record(provider, &id, Field::Event);
+        let binding = Binding::event(provider, event);
         let plain = self
             .keys
-            .open_bytes(&aad, sealed)
+            .open_bytes(&binding.aad(), sealed)
             .map_err(|error| inconsistent(error.to_string()))?;
         Envelope::from_bytes(&plain)
             .ok_or_else(|| inconsistent("its payload cannot be read".to_owned()))

@@ -24,7 +24,7 @@ use crate::{
     provider::{Account, Coverage},
     store::{
         self, Digest, Expiring, Purpose,
-        seal::{Aad, Field, KeyRing},
+        seal::{Binding, KeyRing},
     },
 };
 
@@ -151,9 +151,8 @@ impl Routes {
             secret: target.secret.danger_expose().clone(),
         };
         let text = Zeroizing::new(serde_json::to_vec(&plain).unwrap_or_default());
-        let id = hex::encode(digest.0);
-        let aad = Aad::of_record(&target.key.provider, &id, Field::Expiring);
-        let record = self.keys.seal_bytes(&*self.random, &aad, &text);
+        let binding = Binding::record(&target.key.provider, Purpose::Route, &digest);
+        let record = self.keys.seal_bytes(&*self.random, &binding.aad(), &text);
         self.expiring
             .put(Purpose::Route, &digest, record, ttl)
             .await
@@ -169,13 +168,12 @@ impl Routes {
         let Some(record) = self.expiring.peek(Purpose::Route, &digest).await? else {
             return Ok(None);
         };
-        let id = hex::encode(digest.0);
         let inconsistent = |what: String| store::Error::Inconsistent {
-            row: format!("route {id}"),
+            row: format!("route {}", hex::encode(digest.0)),
             what,
         };
-        let aad = Aad::of_record(provider, &id, Field::Expiring);
-        let text = match self.keys.open_bytes(&aad, &record) {
+        let binding = Binding::record(provider, Purpose::Route, &digest);
+        let text = match self.keys.open_bytes(&binding.aad(), &record) {
             Ok(text) => text,
             // Another provider's route is none here.
             Err(store::seal::OpenError::DoesNotOpen { .. }) => return Ok(None),

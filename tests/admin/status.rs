@@ -395,6 +395,28 @@ async fn a_connection_is_renewed_synced_linked_and_disconnected_by_its_forms() {
     assert_eq!(again.status, 404);
     let at = world.get(&path("calendly", "u_1")).await;
     at.must_be_problem(404, "not-connected");
+
+    let records = world.get("/v1/audit?user=u_1").await.must_be(200).json();
+    let records = records["items"].as_array().unwrap();
+    let of_page = records.iter().filter(|record| record["via"] == "page");
+    let told: Vec<_> = of_page
+        .map(|record| {
+            let who = record["who"].as_str().unwrap();
+            assert!(who.starts_with("session ") && who.len() == 16, "{who}");
+            (record["action"].clone(), record["outcome"].clone())
+        })
+        .collect();
+    let expected = [
+        ("connection.disconnect", "refused"),
+        ("connection.disconnect", "done"),
+        ("connect-link.create", "done"),
+        ("connection.sync", "done"),
+        ("connection.refresh", "done"),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(action, outcome)| (json!(action), json!(outcome)))
+    );
 }
 
 #[tokio::test]
@@ -496,6 +518,9 @@ async fn a_payload_is_shown_to_who_has_logged_in_and_to_nobody_else() {
         "{payload}"
     );
     assert!(!page.contains("connection.connected&#34;"));
+    let records = world.get("/v1/audit?action=delivery.show-payload").await;
+    let records = records.must_be(200).json();
+    assert_eq!(records["items"].as_array().unwrap().len(), 1, "{records}");
 
     let open = World::with(&[("app.events", "connection.connected")]).await;
     let call = open

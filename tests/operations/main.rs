@@ -36,6 +36,7 @@ mod passwords;
 mod places;
 mod population;
 mod refusals;
+mod rotating;
 mod running;
 mod standby;
 mod tls;

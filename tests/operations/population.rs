@@ -13,9 +13,10 @@ use daypass::{
     },
     config::parse_store,
     store::{
-        Archive, Attempt, Connection, Cooldown, Found, Intent, ReauthReason, Record, Redemption,
-        Restored, SealedTokens, Status,
-        seal::{Aad, Field, Key, KeyRing},
+        Archive, Attempt, Connection, Cooldown, Drawer, Found, Intent, ReauthReason, Record,
+        Redemption, Restored, SealedTokens, Seals, Status,
+        rotation::Rotation,
+        seal::{Aad, Field, Key, KeyRing, key_id_of},
     },
 };
 use tokio::runtime::Runtime;
@@ -28,6 +29,7 @@ pub(crate) struct Open {
     runtime: Runtime,
     lifecycle: Lifecycle,
     archive: Arc<dyn Archive>,
+    seals: Arc<dyn Seals>,
 }
 
 /// What the configuration of every place names.
@@ -141,11 +143,12 @@ impl Open {
         let lifecycle = Lifecycle::new();
         let opener = Opener::of_system(None, &lifecycle);
         let backend = parse_store(url).unwrap();
-        let archive = runtime.block_on(opener.open(&backend)).unwrap().archive;
+        let stores = runtime.block_on(opener.open(&backend)).unwrap();
         Self {
             runtime,
             lifecycle,
-            archive,
+            archive: stores.archive,
+            seals: stores.seals,
         }
     }
 
@@ -180,6 +183,30 @@ impl Open {
     pub(crate) fn count(&self) -> u64 {
         let census = self.runtime.block_on(self.archive.census()).unwrap();
         census.iter().map(|line| line.count).sum()
+    }
+
+    /// Whether the first connections that a rotation comes to are still sealed with `key`.
+    pub(crate) fn begins_with(&self, key: &str) -> bool {
+        let page = self.seals.sealed(Drawer::Connections, None, 5, None);
+        let page = self.runtime.block_on(page).unwrap();
+        let seals = page.rows.iter().flat_map(|row| &row.seals);
+        seals.clone().count() > 0
+            && seals
+                .into_iter()
+                .all(|seal| key_id_of(seal.as_bytes()) == Ok(key))
+    }
+
+    /// How many rows are sealed with `key`.
+    pub(crate) fn sealed_with(&self, key: &str) -> u64 {
+        let (keys, random) = (keys(), SeededRandom::new(1));
+        let rotation = Rotation {
+            seals: &*self.seals,
+            keys: &keys,
+            random: &random,
+            providers: &[],
+        };
+        let in_use = self.runtime.block_on(rotation.count(|_| {}));
+        in_use.unwrap().rows(key)
     }
 
     /// Does something to it.

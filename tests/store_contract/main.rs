@@ -19,6 +19,8 @@ mod adopting;
 #[cfg(test)]
 mod attempts;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod bench;
 #[cfg(test)]
 mod changes;
@@ -62,6 +64,8 @@ mod redis_servers;
 mod replaying;
 #[cfg(test)]
 mod saving;
+#[cfg(test)]
+mod seals;
 
 /// Instantiates every guarantee for the backend whose benches `$open` makes: all of them, or those of
 /// connections only.
@@ -282,6 +286,19 @@ macro_rules! contract {
             meetings: meetings_are_filtered_by_provider_and_time,
             meetings: forgetting_a_connections_meetings_leaves_those_of_others,
             meetings: meetings_that_ended_long_ago_are_pruned,
+            seals: all_that_is_sealed_is_met_and_nothing_else,
+            seals: after_a_turn_everything_opens_with_the_new_key_alone,
+            seals: what_was_written_since_it_was_read_stands,
+            seals: each_swap_of_a_batch_is_judged_by_itself,
+            seals: a_record_that_was_sealed_anew_ends_when_it_would_have,
+            seals: what_does_not_open_is_left_as_it_is_and_told,
+            seals: a_connection_with_two_keys_is_sealed_anew_as_a_whole,
+            audit: a_record_reads_back_as_it_was_whatever_its_words,
+            audit: a_record_that_is_written_again_is_one,
+            audit: records_are_listed_page_by_page_the_newest_first,
+            audit: records_are_filtered,
+            audit: records_of_long_ago_are_forgotten_the_oldest_first,
+            audit: few_that_fit_are_found_among_many_that_do_not,
             clocks: a_dead_workers_line_is_taken_over_in_time_though_the_clock_was_set_back,
             clocks: a_line_is_held_on_to_though_the_clock_was_set_back,
             clocks: a_retry_waits_no_longer_when_the_clock_is_set_back,

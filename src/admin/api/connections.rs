@@ -1,14 +1,19 @@
 //! `/v1/connections`: who is connected, how that stands, and what can be done about it.
 
-use axum::{Json, extract::State, http::StatusCode};
+use std::sync::Arc;
+
+use axum::{Extension, Json, extract::State, http::StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Api, ConnectionView, Parts, Route, view::WholeView};
 use crate::{
     admin::{
         Trouble,
+        audit::{Action, Actor, Order},
         extract::{Key, Params},
-        page::{Limit, Page, Place, place},
+        kinds::{self, Kind},
+        page::{Limit, MAX_CURSOR, Page, Place, place},
     },
     base::ids::{ConnectionKey, ProviderName, UserId},
     meeting::Progress,
@@ -16,18 +21,60 @@ use crate::{
     token::Revocation,
 };
 
+/// The address of one connection.
+const ONE: &str = "/connections/{provider}/{user}";
+
+/// What can be in the way of whatever is about one connection.
+const OF_ONE: &[Kind] = &[
+    kinds::NOT_CONNECTED,
+    kinds::UNKNOWN_PROVIDER,
+    kinds::INCONSISTENT_RECORD,
+    kinds::STORE_UNAVAILABLE,
+];
+
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/connections", list),
-        Route::get("/connections/{provider}/{user}", show),
-        Route::delete("/connections/{provider}/{user}", disconnect),
-        Route::post("/connections/{provider}/{user}/refresh", refresh),
-        Route::post("/connections/{provider}/{user}/sync", sync),
+        Route::get("/connections", "listConnections", list)
+            .does("Lists connections in the order of provider and user.")
+            .asks::<Which>()
+            .answers::<Page<ConnectionView>>(200, "A page of them.")
+            .fails(&[
+                kinds::UNKNOWN_PROVIDER,
+                kinds::INCONSISTENT_RECORD,
+                kinds::STORE_UNAVAILABLE,
+            ]),
+        Route::get(ONE, "showConnection", show)
+            .does("Shows one connection, with its webhook subscription and its sync.")
+            .answers::<WholeView>(200, "The connection.")
+            .fails(OF_ONE),
+        Route::delete(ONE, "disconnect", disconnect)
+            .does("Disconnects a user.")
+            .with(
+                "Takes the webhook subscription back, revokes the tokens, and forgets the connection with \
+                 its meetings.",
+            )
+            .answers::<Removed>(200, "The user is no longer connected.")
+            .fails(OF_ONE),
+        Route::post("/connections/{provider}/{user}/refresh", "refresh", refresh)
+            .does("Renews a connection's token now.")
+            .asks::<How>()
+            .answers::<WholeView>(200, "The connection, with its new times.")
+            .fails(OF_ONE)
+            .fails(&[
+                kinds::NEEDS_REAUTH,
+                kinds::REFRESH_FAILED,
+                kinds::PROVIDER_MISCONFIGURED,
+            ]),
+        Route::post("/connections/{provider}/{user}/sync", "sync", sync)
+            .does("Asks for all meetings of a connection to be read.")
+            .answers::<Asked>(202, "They will be; `sync` of the connection shows how far that is.")
+            .fails(OF_ONE)
+            .fails(&[kinds::NO_MEETINGS]),
     ]
 }
 
 /// Which connections.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Which {
     /// Only those of this provider.
@@ -36,16 +83,21 @@ struct Which {
     status: Option<StatusWord>,
     /// Only of users whose id begins so; needs a provider.
     user_prefix: Option<UserId>,
+    /// Where the page begins: the `next_cursor` of the one before.
+    #[schemars(length(max = MAX_CURSOR))]
     cursor: Option<String>,
     #[serde(default)]
     limit: Limit,
 }
 
 /// How a connection stands.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum StatusWord {
+#[schemars(rename = "ConnectionStatus")]
+pub(super) enum StatusWord {
+    /// It can be used.
     Active,
+    /// Only its user can mend it, by connecting again.
     NeedsReauth,
 }
 
@@ -59,23 +111,25 @@ pub(in crate::admin) struct Selection {
 }
 
 /// How to renew.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct How {
-    /// With the client's own secret, where the provider has that.
+    /// With the client's own secret, where the provider has that (Cal.com's managed users).
     #[serde(default)]
     force: bool,
 }
 
 /// What became of a connection that was removed.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Removed {
     /// What became of its tokens at the provider: `revoked`, `not_offered` or `failed`.
+    #[schemars(extend("enum" = ["revoked", "not_offered", "failed"]))]
     revocation: &'static str,
 }
 
 /// A sync that was asked for.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SyncAsked")]
 struct Asked {
     /// How far it is.
     sync: Option<Progress>,
@@ -135,23 +189,32 @@ async fn show(State(api): State<Api>, Key(key): Key) -> Result<Json<WholeView>, 
     Ok(Json(api.whole(&connection).await?))
 }
 
-async fn disconnect(State(api): State<Api>, Key(key): Key) -> Result<Json<Removed>, Trouble> {
-    let revocation = api.disconnect(&key).await?.as_str();
+async fn disconnect(
+    State(api): State<Api>,
+    Extension(actor): Extension<Actor>,
+    Key(key): Key,
+) -> Result<Json<Removed>, Trouble> {
+    let revocation = api.disconnect(actor, &key).await?.as_str();
     Ok(Json(Removed { revocation }))
 }
 
 async fn refresh(
     State(api): State<Api>,
+    Extension(actor): Extension<Actor>,
     Key(key): Key,
     Params(how): Params<How>,
 ) -> Result<Json<WholeView>, Trouble> {
-    api.renew(&key, how.force).await?;
+    api.renew(actor, &key, how.force).await?;
     let connection = api.load(&key).await?;
     Ok(Json(api.whole(&connection).await?))
 }
 
-async fn sync(State(api): State<Api>, Key(key): Key) -> Result<(StatusCode, Json<Asked>), Trouble> {
-    api.ask_for_sync(&key).await?;
+async fn sync(
+    State(api): State<Api>,
+    Extension(actor): Extension<Actor>,
+    Key(key): Key,
+) -> Result<(StatusCode, Json<Asked>), Trouble> {
+    api.ask_for_sync(actor, &key).await?;
     let sync = api.sync.progress(&key).await?;
     Ok((StatusCode::ACCEPTED, Json(Asked { sync })))
 }
@@ -161,39 +224,54 @@ async fn sync(State(api): State<Api>, Key(key): Key) -> Result<(StatusCode, Json
 impl Parts {
     /// Takes the subscription of `key` back, revokes its tokens, and forgets it.
     pub(in crate::admin) async fn disconnect(
-        &self,
+        self: &Arc<Self>,
+        actor: Actor,
         key: &ConnectionKey,
     ) -> Result<Revocation, Trouble> {
-        let (connect, of) = (self.connect.clone(), key.clone());
-        let removing = async move { Ok(connect.disconnect(&of).await?) };
-        let Some(revocation) = self.finish(removing).await? else {
-            self.knows(&key.provider)?;
-            return Err(Trouble::NotConnected(key.clone()));
+        let order = Order::to(Action::Disconnect).about(key);
+        let (asked, key) = (Arc::clone(self), key.clone());
+        let removing = async move {
+            if let Some(revocation) = asked.connect.disconnect(&key).await? {
+                return Ok(revocation);
+            }
+            asked.knows(&key.provider)?;
+            Err(Trouble::NotConnected(key))
         };
-        Ok(revocation)
+        let tell = |revocation: &Revocation| Some(format!("tokens {}", revocation.as_str()));
+        self.audited(actor, order, removing, tell).await
     }
 
     /// Renews `key` now.
     pub(in crate::admin) async fn renew(
         &self,
+        actor: Actor,
         key: &ConnectionKey,
-        force: bool,
+        is_forced: bool,
     ) -> Result<(), Trouble> {
-        // The renewal is a task of its own already.
-        self.tokens.refresh(key, force).await?;
-        Ok(())
+        let forced = is_forced.then(|| "force".to_owned());
+        let order = Order::to(Action::Refresh).about(key).with(forced);
+        let (tokens, of) = (self.tokens.clone(), key.clone());
+        let renewing = async move { Ok(tokens.refresh(&of, is_forced).await.map(drop)?) };
+        self.audited(actor, order, renewing, |()| None).await
     }
 
     /// Asks for all meetings of `key` to be read.
-    pub(in crate::admin) async fn ask_for_sync(&self, key: &ConnectionKey) -> Result<(), Trouble> {
-        self.load(key).await?;
-        let (sync, of) = (self.sync.clone(), key.clone());
-        let asking = async move { Ok(sync.ask_for(&of).await?) };
-        if self.finish(asking).await? {
-            Ok(())
-        } else {
-            Err(Trouble::NoMeetings)
-        }
+    pub(in crate::admin) async fn ask_for_sync(
+        self: &Arc<Self>,
+        actor: Actor,
+        key: &ConnectionKey,
+    ) -> Result<(), Trouble> {
+        let order = Order::to(Action::Sync).about(key);
+        let (asked, of) = (Arc::clone(self), key.clone());
+        let asking = async move {
+            asked.load(&of).await?;
+            if asked.sync.ask_for(&of).await? {
+                Ok(())
+            } else {
+                Err(Trouble::NoMeetings)
+            }
+        };
+        self.audited(actor, order, asking, |()| None).await
     }
 
     /// A page of those that `selection` selects. Without a provider, those that begin with a prefix are

@@ -1,18 +1,21 @@
 //! `/v1/deliveries`: what is on its way to the app, what was given up, and delivering it again.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
     http::StatusCode,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Api, Parts, Route, view::DeliveryView};
 use crate::{
     admin::{
         Trouble,
+        audit::{Action, Actor, Order as Audited},
         extract::{Body, Params},
-        page::{Limit, Page, Place, place},
+        kinds,
+        page::{Limit, MAX_CURSOR, Page, Place, place},
     },
     base::{
         clock::Timestamp,
@@ -24,15 +27,42 @@ use crate::{
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/deliveries", list),
-        Route::get("/deliveries/{id}", show),
-        Route::post("/deliveries/{id}/replay", replay),
-        Route::post("/deliveries/replay", replay_all),
+        Route::get("/deliveries", "listDeliveries", list)
+            .does("Lists deliveries to the app, the newest first.")
+            .asks::<Which>()
+            .answers::<Page<DeliveryView>>(200, "A page of them.")
+            .fails(&[kinds::INCONSISTENT_RECORD, kinds::STORE_UNAVAILABLE]),
+        Route::get("/deliveries/{id}", "showDelivery", show)
+            .does("Shows one delivery.")
+            .answers::<DeliveryView>(200, "The delivery.")
+            .fails(&[
+                kinds::UNKNOWN_DELIVERY,
+                kinds::INCONSISTENT_RECORD,
+                kinds::STORE_UNAVAILABLE,
+            ]),
+        Route::post("/deliveries/{id}/replay", "replayDelivery", replay)
+            .does("Delivers one again.")
+            .with("The app gets it with the `webhook-id` that it had.")
+            .answers::<Sent>(202, "It is on its way.")
+            .fails(&[
+                kinds::UNKNOWN_DELIVERY,
+                kinds::UNROUTED_DELIVERY,
+                kinds::STORE_UNAVAILABLE,
+            ]),
+        Route::post("/deliveries/replay", "replayDeliveries", replay_all)
+            .does("Delivers all again that fit, the oldest first.")
+            .with(
+                "The app gets each with the `webhook-id` that it had. What was delivered already needs a \
+                 `user` or a `from`.",
+            )
+            .takes::<Order>()
+            .answers::<Sent>(202, "They are on their way.")
+            .fails(&[kinds::INCONSISTENT_RECORD, kinds::STORE_UNAVAILABLE]),
     ]
 }
 
 /// Which deliveries.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Which {
     /// Only those that are so far.
@@ -45,36 +75,52 @@ struct Which {
     from: Option<Timestamp>,
     /// Only of events accepted before this.
     until: Option<Timestamp>,
+    /// Where the page begins: the `next_cursor` of the one before.
+    #[schemars(length(max = MAX_CURSOR))]
     cursor: Option<String>,
     #[serde(default)]
     limit: Limit,
 }
 
 /// What to deliver again: all that fit.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ReplayOrder", example = serde_json::json!({
+    "status": "dead", "from": "2026-11-25T18:00:00Z",
+}))]
 struct Order {
-    /// Dead letters if absent.
+    /// Dead letters if absent. What is `unrouted` has nobody to be delivered to.
     status: Option<StatusWord>,
+    /// Only this user's.
     user: Option<UserId>,
+    /// Only this provider's.
     provider: Option<ProviderName>,
+    /// Only of events accepted at or after this.
     from: Option<Timestamp>,
+    /// Only of events accepted before this.
     until: Option<Timestamp>,
 }
 
 /// How far a delivery is.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum StatusWord {
+#[schemars(rename = "DeliveryStatus")]
+pub(super) enum StatusWord {
+    /// On its way.
     Pending,
+    /// The app has said 2xx.
     Delivered,
+    /// Given up: a dead letter.
     Dead,
+    /// Genuine, but nobody's so far.
     Unrouted,
 }
 
 /// How many are on their way again.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Replayed")]
 struct Sent {
+    /// So many.
     replayed: u64,
 }
 
@@ -116,17 +162,19 @@ async fn show(
 
 async fn replay(
     State(api): State<Api>,
+    Extension(actor): Extension<Actor>,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Sent>), Trouble> {
-    api.replay(number(&id)?).await?;
+    api.replay(actor, number(&id)?).await?;
     Ok((StatusCode::ACCEPTED, Json(Sent { replayed: 1 })))
 }
 
 async fn replay_all(
     State(api): State<Api>,
+    Extension(actor): Extension<Actor>,
     Body(order): Body<Order>,
 ) -> Result<(StatusCode, Json<Sent>), Trouble> {
-    let replayed = api.replay_all(order.filter()?).await?;
+    let replayed = api.replay_all(actor, order.filter()?).await?;
     Ok((StatusCode::ACCEPTED, Json(Sent { replayed })))
 }
 
@@ -153,10 +201,8 @@ impl Parts {
         limit: Limit,
     ) -> Result<Page<DeliveryView>, Trouble> {
         let before = place(cursor)?.map(|Last(number)| DeliveryId(number.0));
-        let found = self
-            .store
-            .deliveries(filter, before, limit.and_one())
-            .await?;
+        let wanted = limit.and_one();
+        let found = self.store.deliveries(filter, before, wanted).await?;
         let end = |last: &Delivery| Last(Number(last.id.0));
         Ok(Page::of(found, limit, end, Into::into))
     }
@@ -168,24 +214,37 @@ impl Parts {
     }
 
     /// Delivers one again.
-    pub(in crate::admin) async fn replay(&self, id: DeliveryId) -> Result<(), Trouble> {
+    pub(in crate::admin) async fn replay(
+        &self,
+        actor: Actor,
+        id: DeliveryId,
+    ) -> Result<(), Trouble> {
+        let order = Audited::to(Action::ReplayDelivery).with(format!("delivery {}", id.0));
         let replays = self.replays.clone();
-        let sending = async move { Ok(replays.one(id).await?) };
-        match self.finish(sending).await? {
-            Replayed::Sent => Ok(()),
-            Replayed::Nobodys => Err(Trouble::NobodysDelivery),
-            Replayed::Unknown => Err(Trouble::UnknownDelivery),
-        }
+        let sending = async move {
+            match replays.one(id).await? {
+                Replayed::Sent => Ok(()),
+                Replayed::Nobodys => Err(Trouble::NobodysDelivery),
+                Replayed::Unknown => Err(Trouble::UnknownDelivery),
+            }
+        };
+        self.audited(actor, order, sending, |()| None).await
     }
 
     /// Delivers all again that fit `filter`; how many.
     pub(in crate::admin) async fn replay_all(
         &self,
+        actor: Actor,
         filter: DeliveryFilter,
     ) -> Result<u64, Trouble> {
+        let status = filter.status.unwrap_or(DeliveryStatus::Dead);
+        let order = Audited::to(Action::ReplayDeliveries)
+            .about_some(filter.provider.clone(), filter.user.clone())
+            .with(status.as_str().to_owned());
         let replays = self.replays.clone();
         let sending = async move { Ok(replays.all(&filter).await?) };
-        self.finish(sending).await
+        let tell = |sent: &u64| Some(format!("{sent} replayed"));
+        self.audited(actor, order, sending, tell).await
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn renew(
 ) -> Answer {
     let fields = Fields::of_form(&room, request).await?;
     let (key, is_forced) = (fields.key()?, fields.one("force").is_some());
-    let done = room.api.renew(&key, is_forced).await;
+    let done = room.api.renew(visitor.actor(), &key, is_forced).await;
     room.done(visitor, &key, "renewed", "The renewal failed", done)
         .await
 }
@@ -122,7 +122,7 @@ pub(super) async fn sync(
     request: Request,
 ) -> Answer {
     let key = Fields::of_form(&room, request).await?.key()?;
-    let done = room.api.ask_for_sync(&key).await;
+    let done = room.api.ask_for_sync(visitor.actor(), &key).await;
     room.done(visitor, &key, "sync", "The sync was not asked for", done)
         .await
 }
@@ -134,7 +134,7 @@ pub(super) async fn link(
     request: Request,
 ) -> Answer {
     let key = Fields::of_form(&room, request).await?.key()?;
-    let link = match room.api.link(&key, None).await {
+    let link = match room.api.link(visitor.actor(), &key, None).await {
         Ok(link) => link,
         Err(trouble) => {
             return room
@@ -177,7 +177,7 @@ pub(super) async fn disconnect(
     request: Request,
 ) -> Answer {
     let key = Fields::of_form(&room, request).await?.key()?;
-    match room.api.disconnect(&key).await {
+    match room.api.disconnect(visitor.actor(), &key).await {
         Ok(revocation) => {
             let done = match revocation {
                 Revocation::Revoked => "revoked",

@@ -111,7 +111,11 @@ pub(super) async fn page(
 }
 
 /// `POST /deliveries/replay`: those that were chosen, the oldest first.
-pub(super) async fn replay(State(room): State<Arc<Room>>, request: Request) -> Answer {
+pub(super) async fn replay(
+    State(room): State<Arc<Room>>,
+    Extension(visitor): Extension<Visitor>,
+    request: Request,
+) -> Answer {
     let fields = Fields::of_form(&room, request).await?;
     let mut ids = fields.ids()?;
     ids.sort_unstable();
@@ -121,7 +125,7 @@ pub(super) async fn replay(State(room): State<Arc<Room>>, request: Request) -> A
     }
     let (one, count) = (ids.first().copied(), ids.len());
     for id in ids {
-        room.api.replay(id).await?;
+        room.api.replay(visitor.actor(), id).await?;
     }
     let count = count.to_string();
     let done = [("done", "replayed"), ("count", count.as_str())];
@@ -164,9 +168,14 @@ pub(super) async fn confirm(
 }
 
 /// `POST /deliveries/replay-dead`: all dead letters of a selection.
-pub(super) async fn replay_dead(State(room): State<Arc<Room>>, request: Request) -> Answer {
+pub(super) async fn replay_dead(
+    State(room): State<Arc<Room>>,
+    Extension(visitor): Extension<Visitor>,
+    request: Request,
+) -> Answer {
     let fields = Fields::of_form(&room, request).await?;
-    let count = room.api.replay_all(dead(&fields)?).await?.to_string();
+    let sent = room.api.replay_all(visitor.actor(), dead(&fields)?).await?;
+    let count = sent.to_string();
     let done = [("done", "replayed"), ("count", count.as_str())];
     Ok(see_other(&href("/deliveries", &[], &done)))
 }

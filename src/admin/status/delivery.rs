@@ -1,7 +1,7 @@
 //! `/delivery`: one delivery, and what its event says.
 //!
 //! What an event says is personal data of people who book. It is for those who have logged in, and so
-//! for nobody where no admin token is configured; each look at it is logged.
+//! for nobody where no admin token is configured; each look at it leaves a record.
 
 use std::sync::Arc;
 
@@ -22,7 +22,11 @@ use super::{
     templates,
 };
 use crate::{
-    admin::{Trouble, api::DeliveryView},
+    admin::{
+        Trouble,
+        api::DeliveryView,
+        audit::{Action, Order},
+    },
     store::Claimed,
 };
 
@@ -66,13 +70,16 @@ pub(super) async fn payload(
         return Err(Trouble::NoAdminToken.into());
     }
     let found = room.one(&Fields::of_query(&request)).await?;
-    let body = room.payloads.body(&found)?;
-    let view: DeliveryView = found.delivery.into();
-    tracing::info!(
-        delivery = view.id,
-        provider = %view.provider,
-        "the payload of a delivery was shown on the status page",
-    );
+    let view: DeliveryView = found.delivery.clone().into();
+    let order = Order::to(Action::ShowPayload)
+        .about_some(Some(view.provider.clone()), view.user.clone())
+        .with(format!("delivery {}", view.id));
+    let payloads = room.payloads.clone();
+    let opening = async move { Ok(payloads.body(&found)?) };
+    let body = room
+        .api
+        .audited(visitor.actor(), order, opening, |_| None)
+        .await?;
     let (text, is_cut) = laid_out(&body);
     let page = templates::Payload {
         frame: room.frame(visitor, "deliveries", format!("Payload of {}", view.id)),

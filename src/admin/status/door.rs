@@ -33,7 +33,11 @@ use super::{
     show, templates,
 };
 use crate::{
-    admin::{Trouble, gate},
+    admin::{
+        Trouble,
+        audit::{Actor, Via},
+        gate,
+    },
     http::Listen,
 };
 
@@ -131,6 +135,18 @@ pub(super) fn see_other(to: &str) -> Response {
         response.headers_mut().insert(LOCATION, to);
     }
     response
+}
+
+// === impl Visitor ===
+
+impl Visitor {
+    /// What audits call them.
+    pub(super) fn actor(self) -> Actor {
+        let who = self
+            .session
+            .map_or_else(|| "local".to_owned(), Session::name);
+        Actor::new(Via::Page, &who)
+    }
 }
 
 // === impl Room ===
@@ -234,7 +250,8 @@ pub(super) async fn login(State(room): State<Arc<Room>>, request: Request) -> Re
     let next = local(fields.one("next")).to_owned();
     match room.sessions.begin(fields.one("token").unwrap_or_default()) {
         Ok(cookie) => {
-            tracing::info!("somebody logged in to the status page");
+            let session = room.sessions.of(&cookie).map(Session::name);
+            tracing::info!(session, "somebody logged in to the status page");
             let mut response = see_other(&next);
             set_cookie(&mut response, &name, &cookie, is_secure);
             response

@@ -203,6 +203,12 @@ fn code(key: &[u8], what_for: &[u8], content: &[u8]) -> Hmac<Sha256> {
 impl Session {
     const LEN: usize = 24;
 
+    /// What it is called where people read; nothing can be done with that.
+    pub(super) fn name(self) -> String {
+        let [first, second, third, fourth, ..] = self.id;
+        format!("session {}", hex::encode([first, second, third, fourth]))
+    }
+
     fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         let ends_at = self.ends_at.as_millis().to_be_bytes();

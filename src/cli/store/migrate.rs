@@ -16,7 +16,6 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    progress::Progress,
     rest::REST,
     transfer::{Moved, Rules, Transfer},
     verify::Verdict,
@@ -24,7 +23,7 @@ use super::{
 use crate::{
     app::{self, Opener, Signals},
     base::lifecycle::Lifecycle,
-    cli::{Error, Outcome, block_on, write},
+    cli::{Error, Outcome, block_on, progress::Progress, write},
     config::{Loaded, Settings, key_file_beside, parse_store},
     store::{Backend, seal::KeyRing},
 };

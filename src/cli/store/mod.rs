@@ -9,7 +9,6 @@ use crate::telemetry::{self, log};
 
 mod migrate;
 mod odd;
-mod progress;
 mod rest;
 mod transfer;
 mod verify;

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{progress::rounded_up, transfer::Transfer};
+use super::transfer::Transfer;
 use crate::{
-    cli::Error,
+    cli::{Error, progress::rounded_up},
     store::{CHECKED_EVERY, Cursor},
 };
 

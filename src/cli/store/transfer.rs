@@ -20,14 +20,13 @@ use futures_util::future::try_join_all;
 
 use super::{
     odd::Odd,
-    progress::Progress,
     rest::Mark,
     walk::{PAGE, Pair, Standing, Walk},
 };
 use crate::{
     app::Signals,
     base::ids::ConnectionKey,
-    cli::Error,
+    cli::{Error, progress::Progress},
     store::{self, Archive, Changes, Cursor, Found, Record, Restored},
 };
 

@@ -223,6 +223,7 @@ pub(in crate::proxy) fn config() -> Config {
         replay_body_bytes: 1024,
         response_timeout: Duration::from_secs(5),
         max_in_flight: 64,
+        policies: std::collections::BTreeMap::new(),
     }
 }
 

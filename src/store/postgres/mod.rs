@@ -33,6 +33,7 @@ use crate::base::{
 mod accounts;
 mod address;
 mod archive;
+mod audit;
 mod deliveries;
 mod desk;
 mod duties;
@@ -49,6 +50,7 @@ mod pool;
 mod rows;
 mod saving;
 mod schema;
+mod seals;
 mod survey;
 mod tls;
 

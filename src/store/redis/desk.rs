@@ -164,6 +164,16 @@ impl Desk {
         self.door.command(command).await
     }
 
+    /// Asks the server that has `slot`.
+    pub(super) async fn command_at<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+        slot: u16,
+    ) -> Result<T, Failure> {
+        self.is_current()?;
+        self.door.ask(Question::At(command, slot)).await
+    }
+
     /// Where a script tells of changes at `place`: in the log, or, since that may lie on another
     /// server of a cluster, in the outbox of the bucket.
     pub(super) fn told(&self, place: &Place) -> String {

@@ -20,6 +20,7 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
+    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
 };
 use tokio::{
     sync::Mutex,
@@ -89,6 +90,8 @@ pub(super) enum Wire {
 pub(super) enum Question<'a> {
     /// One command.
     Command(&'a Cmd),
+    /// One command, to the server of a cluster that takes writes to this slot.
+    At(&'a Cmd, u16),
     /// One script, which is loaded if need be.
     Script(&'a ScriptInvocation<'a>),
 }
@@ -346,6 +349,15 @@ impl Question<'_> {
     async fn put(&self, wire: &mut Wire) -> redis::RedisResult<Value> {
         match self {
             Self::Command(command) => command.query_async(wire).await,
+            Self::At(command, slot) => match wire {
+                Wire::Single(_) => command.query_async(wire).await,
+                Wire::Cluster(connection) => {
+                    let route =
+                        SingleNodeRoutingInfo::SpecificNode(Route::new(*slot, SlotAddr::Master));
+                    let node = RoutingInfo::SingleNode(route);
+                    connection.route_command((*command).clone(), node).await
+                }
+            },
             Self::Script(script) => script.invoke_async(wire).await,
         }
     }

@@ -16,6 +16,7 @@
 //! {daypass:log}:log                  stream  changes, the newest some thousand
 //! {daypass:log}:schema  :probe  :tidy  :accounts  :again  :mended
 //! {daypass:log}:duty:keep-alive:calcom   hash    who does a job for all
+//! {daypass:log}:audit                zset    who did what: an id and the record, in their order
 //! ```
 //!
 //! What is kept beside connections lies in sections, each with one hash tag: a bucket, or a slot of
@@ -148,11 +149,37 @@ impl Keys {
         ]
     }
 
+    /// What matches the keys of all records, as `SCAN` takes it.
+    pub(super) fn all_records(&self) -> String {
+        format!("{{{}:??}}:x:*", escaped(&self.prefix))
+    }
+
+    /// What matches the keys of all payloads, as `SCAN` takes it.
+    pub(super) fn all_payloads(&self) -> String {
+        format!("{{{}:q}}:p:*", escaped(&self.prefix))
+    }
+
+    /// The slot of events and deliveries.
+    pub(super) fn slot_of_queue(&self) -> u16 {
+        slot(&format!("{}:q", self.prefix))
+    }
+
     /// The tag of the bucket that `name` belongs to.
     fn bucket_of(&self, name: &str) -> &str {
         let index = usize::from(bucket(name));
         self.tags.get(index).map_or("", String::as_str)
     }
+}
+
+/// `text` as a pattern that matches it and nothing else.
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::new(), |mut pattern, letter| {
+        if "*?[]\\^".contains(letter) {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+        pattern
+    })
 }
 
 /// The name of a connection in the indices. A space comes before every character of either part, so

@@ -44,6 +44,7 @@ mod accounts;
 mod address;
 mod archive;
 mod assurances;
+mod audit;
 mod changes;
 mod deliveries;
 mod desk;
@@ -64,6 +65,7 @@ mod probing;
 mod records;
 mod rows;
 mod scripts;
+mod seals;
 mod sentinel;
 mod survey;
 

@@ -88,6 +88,8 @@ plain!(OPEN, "open.lua");
 plain!(PROBE, "probe.lua");
 plain!(REHEARSE, "rehearse.lua");
 
+plain!(RESEAL, "reseal.lua");
+
 plain!(PUT, "records/put.lua");
 plain!(TAKE, "records/take.lua");
 

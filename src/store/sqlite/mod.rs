@@ -35,6 +35,7 @@ use crate::base::{
 
 mod accounts;
 mod archive;
+mod audit;
 mod deliveries;
 mod desk;
 mod due;
@@ -50,6 +51,7 @@ mod meetings;
 mod reader;
 mod rows;
 mod schema;
+mod seals;
 mod survey;
 mod writer;
 

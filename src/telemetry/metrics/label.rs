@@ -23,6 +23,10 @@ pub enum Outcome {
     Unreachable,
     /// Refused here, because too many were under way.
     Overloaded,
+    /// Refused here, as it is not on the operator's allow-list.
+    NotAllowed,
+    /// Refused here, as it was beyond one of the operator's limits.
+    RateLimited,
     /// The caller left before the end.
     Aborted,
 }
@@ -38,6 +42,26 @@ pub enum Replay {
     NoToken,
     /// The body was too long to be kept, so nothing could be sent again.
     BodyTooLong,
+}
+
+/// What of an operator's policy has something against a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The allow-list.
+    Allow,
+    /// The limit of each user.
+    PerUser,
+    /// The limit of all users together.
+    PerProvider,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objection {
+    /// The request was passed on all the same.
+    Observed,
+    /// The request was refused.
+    Refused,
 }
 
 /// Where a token came from.
@@ -166,6 +190,8 @@ impl Label for Outcome {
         Self::NoToken,
         Self::Unreachable,
         Self::Overloaded,
+        Self::NotAllowed,
+        Self::RateLimited,
         Self::Aborted,
     ];
 
@@ -180,6 +206,8 @@ impl Label for Outcome {
             Self::NoToken => "no_token",
             Self::Unreachable => "unreachable",
             Self::Overloaded => "overloaded",
+            Self::NotAllowed => "not_allowed",
+            Self::RateLimited => "rate_limited",
             Self::Aborted => "aborted",
         }
     }
@@ -205,6 +233,41 @@ impl Label for Replay {
             Self::Refused => "refused",
             Self::NoToken => "no_token",
             Self::BodyTooLong => "body_too_long",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Check ===
+
+impl Label for Check {
+    const ALL: &'static [Self] = &[Self::Allow, Self::PerUser, Self::PerProvider];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::PerUser => "per_user",
+            Self::PerProvider => "per_provider",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Objection ===
+
+impl Label for Objection {
+    const ALL: &'static [Self] = &[Self::Observed, Self::Refused];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Observed => "observed",
+            Self::Refused => "refused",
         }
     }
 

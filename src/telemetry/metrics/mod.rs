@@ -53,6 +53,7 @@ pub struct Metrics {
     upstream_duration: Timings,
     in_flight: Gauge,
     replays: Family<OutcomeLabels, Counter>,
+    objections: Family<ObjectionLabels, Counter>,
     lookups: Family<ResultLabels, Counter>,
     renewals: Family<RenewalLabels, Counter>,
     renewal_duration: Timings,
@@ -64,6 +65,7 @@ pub struct Metrics {
     delivery_duration: Timings,
     left_alone: Gauge,
     store_concerns: Family<ConcernLabels, Gauge>,
+    audit_failures: Counter,
 }
 
 /// Durations by provider.
@@ -77,6 +79,13 @@ struct ProviderLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     provider: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectionLabels {
+    provider: String,
+    check: &'static str,
     outcome: &'static str,
 }
 
@@ -127,6 +136,7 @@ impl Metrics {
             upstream_duration: timings(),
             in_flight: Gauge::default(),
             replays: Family::default(),
+            objections: Family::default(),
             lookups: Family::default(),
             renewals: Family::default(),
             renewal_duration: timings(),
@@ -138,6 +148,7 @@ impl Metrics {
             delivery_duration: timings(),
             left_alone: Gauge::default(),
             store_concerns: Family::default(),
+            audit_failures: Counter::default(),
         };
         metrics.register_proxy();
         metrics.register_token();
@@ -186,6 +197,11 @@ impl Metrics {
         self.store_errors.clone()
     }
 
+    /// Counts records of the audit that the store did not take; they are in the log.
+    pub fn audit_failures(&self) -> Counter {
+        self.audit_failures.clone()
+    }
+
     /// In how many ways the store is set up so that something could be lost.
     pub fn store_concerns(&self, concern: Concern) -> Gauge {
         let labels = ConcernLabels {
@@ -229,6 +245,11 @@ impl Metrics {
             "daypass_replays",
             "Requests whose token was refused, by what came of the second attempt",
             self.replays.clone(),
+        );
+        registry.register(
+            "daypass_policy_objections",
+            "Requests that the operator's policy does not allow, by whether it is in force",
+            self.objections.clone(),
         );
     }
 
@@ -300,6 +321,11 @@ impl Metrics {
     fn register_process(&mut self, clock: &dyn Clock) {
         let version = env!("CARGO_PKG_VERSION");
         let build = Info::new(BuildLabels { version });
+        self.registry.register(
+            "daypass_audit_failures",
+            "Records of who did what that the store did not take",
+            self.audit_failures.clone(),
+        );
         self.registry
             .register("daypass_build", "Which version runs", build);
         self.registry

@@ -5,8 +5,8 @@ use std::time::Duration;
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
 use super::{
-    Metrics, OutcomeLabels, ProviderLabels,
-    label::{Label, Outcome, Replay},
+    Metrics, ObjectionLabels, OutcomeLabels, ProviderLabels,
+    label::{Check, Label, Objection, Outcome, Replay},
 };
 
 /// Records requests to one provider. Clones share the counters.
@@ -14,6 +14,7 @@ use super::{
 pub struct ProxyMetrics {
     requests: Vec<Counter>,
     replays: Vec<Counter>,
+    objections: Vec<Vec<Counter>>,
     request_duration: Histogram,
     upstream_duration: Histogram,
 }
@@ -35,9 +36,24 @@ impl ProxyMetrics {
         let replays = Replay::ALL
             .iter()
             .map(|outcome| counter(&metrics.replays, outcome.as_str()));
+        let objection = |check: &Check, outcome: &Objection| {
+            let labels = ObjectionLabels {
+                provider: provider.to_owned(),
+                check: check.as_str(),
+                outcome: outcome.as_str(),
+            };
+            metrics.objections.get_or_create_owned(&labels)
+        };
+        let objections = |check: &Check| {
+            Objection::ALL
+                .iter()
+                .map(|outcome| objection(check, outcome))
+                .collect()
+        };
         Self {
             requests: requests.collect(),
             replays: replays.collect(),
+            objections: Check::ALL.iter().map(objections).collect(),
             request_duration: metrics.request_duration.get_or_create_owned(&labels),
             upstream_duration: metrics.upstream_duration.get_or_create_owned(&labels),
         }
@@ -59,6 +75,14 @@ impl ProxyMetrics {
     /// A request was sent a second time, or should have been.
     pub fn replay(&self, outcome: Replay) {
         if let Some(counter) = self.replays.get(outcome.index()) {
+            counter.inc();
+        }
+    }
+
+    /// The operator's policy has something against a request.
+    pub fn objection(&self, check: Check, outcome: Objection) {
+        let counters = self.objections.get(check.index());
+        if let Some(counter) = counters.and_then(|counters| counters.get(outcome.index())) {
             counter.inc();
         }
     }

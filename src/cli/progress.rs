@@ -1,4 +1,4 @@
-//! How far a migration has come: a bar where somebody watches, else a line now and then, or one JSON
+//! How far long work has come: a bar where somebody watches, else a line now and then, or one JSON
 //! object a line for programs.
 
 use std::{
@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::cli::watched;
+use super::watched;
 
 /// Between two lines, at least.
 const LINES_EVERY: Duration = Duration::from_secs(5);
@@ -34,6 +34,7 @@ pub(super) struct Progress<'o> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Connections,
+    Rows,
     Seconds,
 }
 
@@ -71,6 +72,11 @@ impl<'o> Progress<'o> {
         self.begin_to_count(phase, total, Unit::Connections);
     }
 
+    /// Begins to do `phase` to about `total` rows.
+    pub(super) fn begin_rows(&mut self, phase: &'static str, total: u64) {
+        self.begin_to_count(phase, total, Unit::Rows);
+    }
+
     /// Begins to wait for so long.
     pub(super) fn begin_wait(&mut self, total: Duration) {
         self.begin_to_count("waiting", rounded_up(total), Unit::Seconds);
@@ -102,6 +108,13 @@ impl<'o> Progress<'o> {
         self.done = self
             .done
             .saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        if self.unit == Unit::Rows && self.done > self.total {
+            // What the total was guessed from was not all.
+            self.total = self.done;
+            if let Look::Bar(bar) = &self.look {
+                bar.set_length(self.total);
+            }
+        }
         self.tell();
     }
 
@@ -155,7 +168,7 @@ impl<'o> Progress<'o> {
                 object(*out, &json!({ "progress": progress }));
             }
             _ => line(&match unit {
-                Unit::Connections => format!("{phase}: {done} of {total}"),
+                Unit::Connections | Unit::Rows => format!("{phase}: {done} of {total}"),
                 Unit::Seconds => format!("{phase}: {done} of {total} s"),
             }),
         }
@@ -168,6 +181,7 @@ impl Unit {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
+            Self::Rows => "rows",
             Self::Seconds => "seconds",
         }
     }
@@ -181,7 +195,9 @@ fn bar() -> ProgressBar {
 
 fn style(unit: Unit) -> ProgressStyle {
     let template = match unit {
-        Unit::Connections => "{msg:10} {bar:40} {pos}/{len}  {per_sec}  {elapsed}, {eta} left",
+        Unit::Connections | Unit::Rows => {
+            "{msg:10} {bar:40} {pos}/{len}  {per_sec}  {elapsed}, {eta} left"
+        }
         Unit::Seconds => "{msg:10} {bar:40} {pos}/{len} s",
     };
     // The templates are constants; a broken one only costs the bar its look.
