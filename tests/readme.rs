@@ -368,6 +368,7 @@ fn status_before(code: &str) -> &'static str {
         ("StatusCode::METHOD_NOT_ALLOWED,", "405"),
         ("StatusCode::MISDIRECTED_REQUEST,", "421"),
         ("StatusCode::FAILED_DEPENDENCY,", "424"),
+        ("StatusCode::TOO_MANY_REQUESTS,", "429"),
         ("StatusCode::BAD_GATEWAY,", "502"),
         ("StatusCode::SERVICE_UNAVAILABLE,", "503"),
         ("unavailable(", "503"),

@@ -14,9 +14,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The text of every source of the tests of fleets.
+/// The text of every source of the tests that write reports.
 fn sources() -> String {
-    let mut folders: Vec<PathBuf> = vec![root().join("tests/fleet")];
+    let mut folders: Vec<PathBuf> =
+        vec![root().join("tests/fleet"), root().join("tests/end_to_end")];
     let mut text = String::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -60,17 +61,18 @@ fn tables(report: &str) -> Vec<Vec<Vec<String>>> {
 #[test]
 fn the_reports_name_the_commands_that_write_them() {
     let sources = sources();
-    for (name, part) in [
-        ("fleet", "soak"),
-        ("outages", "outages"),
-        ("teeth", "teeth"),
+    for (name, test, part) in [
+        ("fleet", "fleet", "soak"),
+        ("outages", "fleet", "outages"),
+        ("teeth", "fleet", "teeth"),
+        ("rolling", "end_to_end", "rolling"),
     ] {
-        let command = format!("DAYPASS_LONG_TESTS=1 cargo test --locked --test fleet {part}");
+        let command = format!("DAYPASS_LONG_TESTS=1 cargo test --locked --test {test} {part}");
         assert!(
             report(&format!("{name}.md")).contains(&format!("    {command}\n")),
             "{name}"
         );
-        assert!(sources.contains(&format!("\"{name}.md\"")), "{name}");
+        assert!(sources.contains(&format!("{name}.md\"")), "{name}");
         let page = fs::read_to_string(root().join("docs/testing.md")).unwrap();
         assert!(page.contains(&command), "{name}");
     }
@@ -119,6 +121,29 @@ fn no_answer_was_wrong_in_any_outage() {
     for back in column("everybody served everywhere after") {
         let secs: f64 = back.trim_end_matches(" s").parse().unwrap();
         assert!(secs < 30.0, "{secs} s are not seconds");
+    }
+}
+
+#[test]
+fn no_request_failed_in_a_rolling_restart() {
+    let tables = tables(&report("rolling.md"));
+    let table = tables.first().unwrap();
+    assert_eq!(table.first().unwrap(), &["", "PostgreSQL", "Redis"]);
+    let row = |name: &str| {
+        let row = table.iter().find(|row| row.first().unwrap() == name);
+        row.unwrap().get(1..).unwrap().to_vec()
+    };
+    for wrong in [
+        "failed requests",
+        "refresh tokens sent twice",
+        "events lost, or out of order",
+    ] {
+        assert_eq!(row(wrong), ["0"; 2], "{wrong}");
+    }
+    for enough in ["sidecars replaced", "renewals", "event streams"] {
+        for count in row(enough) {
+            assert!(count.parse::<u64>().unwrap() >= 30, "{enough}: {count}");
+        }
     }
 }
 

@@ -4,13 +4,14 @@
 //! 2. What is told of a bad request is which field it is and what is expected there, never what came.
 //! 3. A body must say that it is JSON. No form of a web page can say that, so none can be made to call.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Request},
 };
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE, request::Parts};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use url::form_urlencoded;
 
@@ -198,6 +199,45 @@ impl<'de> Deserialize<'de> for When {
         }
 
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Token {
+    fn schema_name() -> Cow<'static, str> {
+        "Token".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A token: visible ASCII characters. No answer ever has one.",
+            "type": "string", "minLength": 1, "pattern": "^[!-~]+$", "writeOnly": true,
+        })
+    }
+}
+
+impl JsonSchema for Line {
+    fn schema_name() -> Cow<'static, str> {
+        "Line".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A line of text: up to 1024 bytes, not only spaces, no control characters.",
+            "type": "string", "minLength": 1, "maxLength": MAX_LINE,
+        })
+    }
+}
+
+impl JsonSchema for When {
+    fn schema_name() -> Cow<'static, str> {
+        "When".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A time: RFC 3339, or seconds or milliseconds since 1970.",
+            "anyOf": [{ "type": "string", "format": "date-time" }, { "type": "integer" }],
+        })
     }
 }
 

@@ -7,7 +7,8 @@
 //!    refuses to listen anywhere else; should that ever fail, every call is refused here.
 //! 3. Without one, no page in a browser of the same machine may call: a browser says where a page comes
 //!    from (`Origin`), and a name that was made to lead here (DNS rebinding) is no loopback address.
-//! 4. Who is not let in learns nothing, not even which routes there are.
+//! 4. Whoever is let in is somebody: `admin` with the token, `local` where there is none.
+//! 5. Who is not let in learns nothing, not even which routes there are.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -24,7 +25,10 @@ use http::{
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Config, Trouble};
+use super::{
+    Config, Trouble,
+    audit::{Actor, Via},
+};
 use crate::{base::secret::ReloadableSecret, http::Listen};
 
 /// Lets operators in; see the [module docs](self).
@@ -43,9 +47,12 @@ const HEADERS: [(HeaderName, HeaderValue); 2] = [
 ];
 
 /// Passes on who may call.
-pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+pub(super) async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let mut response = match gate.admits(&request) {
-        Ok(()) => next.run(request).await,
+        Ok(who) => {
+            request.extensions_mut().insert(Actor::new(Via::Api, who));
+            next.run(request).await
+        }
         Err(trouble) => trouble.into_response(),
     };
     response.headers_mut().extend(HEADERS);
@@ -62,7 +69,8 @@ impl Gate {
         }))
     }
 
-    fn admits<B>(&self, request: &http::Request<B>) -> Result<(), Trouble> {
+    /// Who may call; what audits call them.
+    fn admits<B>(&self, request: &http::Request<B>) -> Result<&'static str, Trouble> {
         let Inner { token, listen } = &*self.0;
         let headers = request.headers();
         let Some(token) = token else {
@@ -75,14 +83,14 @@ impl Gate {
             return if is_foreign {
                 Err(Trouble::ForeignPage)
             } else {
-                Ok(())
+                Ok("local")
             };
         };
         let shown = shown(headers).ok_or(Trouble::NoToken)?;
         let expected = token.current();
         let same = digest(shown).ct_eq(&digest(expected.danger_expose().as_bytes()));
         if bool::from(same) {
-            Ok(())
+            Ok("admin")
         } else {
             Err(Trouble::WrongToken)
         }
@@ -106,13 +114,14 @@ fn digest(token: &[u8]) -> [u8; 32] {
 }
 
 /// Which host the caller thinks this is.
-fn host<B>(request: &http::Request<B>) -> Option<Authority> {
+pub(super) fn host<B>(request: &http::Request<B>) -> Option<Authority> {
     let named = request.headers().get(HOST);
     let named = named.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     named.or_else(|| request.uri().authority().cloned())
 }
 
-fn is_here(host: &Authority) -> bool {
+/// Whether it is a name of this machine that nobody else can give it.
+pub(super) fn is_here(host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']);
     name.eq_ignore_ascii_case("localhost")
         || name
@@ -130,11 +139,14 @@ fn comes_from_elsewhere(headers: &HeaderMap, host: Option<&Authority>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::base::secret::Secret;
 
     fn gate(listen: &str, token: Option<&str>) -> Gate {
         Gate::new(&Config {
+            audit_retention: Duration::from_hours(1),
             listen: match listen.strip_prefix("unix:") {
                 Some(path) => Listen::Unix(path.into()),
                 None => Listen::Tcp(listen.parse().unwrap()),
@@ -187,6 +199,7 @@ mod tests {
     fn a_token_that_is_replaced_counts_at_once() {
         let token = ReloadableSecret::new(Secret::from("old".to_owned()));
         let gate = Gate::new(&Config {
+            audit_retention: Duration::from_hours(1),
             listen: Listen::Tcp("127.0.0.1:1".parse().unwrap()),
             token: Some(token.clone()),
         });

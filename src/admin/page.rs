@@ -5,13 +5,17 @@
 //! 2. A cursor is opaque to callers: where the page ended, and of which list. What is none, or that of
 //!    another list, is refused; it is nothing that anybody must not know.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Trouble;
 
 /// A page of a list.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub(super) struct Page<T> {
     /// In the order of the list.
     pub(super) items: Vec<T>,
@@ -31,15 +35,39 @@ pub(super) trait Place: Serialize + DeserializeOwned {
 }
 
 /// The longest cursor: meetings have the longest ids.
-const MAX_CURSOR: usize = 4096;
+pub(super) const MAX_CURSOR: usize = 4096;
 
+const USUAL: usize = 50;
 const MOST: u64 = 200;
 
 // === impl Limit ===
 
 impl Default for Limit {
     fn default() -> Self {
-        Self(50)
+        Self(USUAL)
+    }
+}
+
+impl JsonSchema for Limit {
+    fn schema_name() -> Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "How many items the page has at most.",
+            "type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL,
+        })
+    }
+}
+
+impl Serialize for Limit {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 
@@ -55,6 +83,11 @@ impl TryFrom<u64> for Limit {
 }
 
 impl Limit {
+    /// So many, as the code asks for.
+    pub(super) const fn of(limit: usize) -> Self {
+        Self(limit)
+    }
+
     /// How many to ask for: one more tells whether there is another page.
     pub(super) const fn and_one(self) -> usize {
         self.0 + 1

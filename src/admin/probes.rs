@@ -17,26 +17,58 @@ use axum::{
         header::{CACHE_CONTROL, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
-    routing::get,
 };
 
-use super::{Readiness, Trouble};
+use super::{
+    Readiness, Report, Trouble,
+    route::{Operation, Route},
+};
 use crate::telemetry::metrics::{self, Metrics};
+
+/// What these are answered from.
+#[derive(Clone)]
+struct Parts {
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+}
 
 /// The routes of probes and scrapers.
 pub(super) fn routes(readiness: Readiness, metrics: Arc<Metrics>) -> Router {
-    Router::new()
-        .route("/livez", get(live))
-        .route("/readyz", get(ready).with_state(readiness))
-        .route("/metrics", get(scrape).with_state(metrics))
+    let routes = table().into_iter().map(Route::into_lenient);
+    routes
+        .fold(Router::new(), |router, (path, handler)| {
+            router.route(path, handler)
+        })
+        .with_state(Parts { readiness, metrics })
+}
+
+/// What is told of them.
+pub(super) fn operations() -> Vec<Operation> {
+    let routes = table().into_iter();
+    routes.map(|route| route.operation().clone()).collect()
+}
+
+fn table() -> Vec<Route<Parts>> {
+    vec![
+        Route::get("/livez", "live", live)
+            .does("Says that the process answers.")
+            .answers_text(200, "It does.", "text/plain"),
+        Route::get("/readyz", "ready", ready)
+            .does("Says whether the process should be sent requests, with the state of each component.")
+            .answers::<Report>(200, "`ready`, or `degraded`: requests are served all the same.")
+            .answers::<Report>(503, "`not_ready` or `draining`."),
+        Route::get("/metrics", "metrics", scrape)
+            .does("Shows the metrics as OpenMetrics text.")
+            .answers_text(200, "The metrics.", "application/openmetrics-text"),
+    ]
 }
 
 async fn live() -> Response {
     ([(CACHE_CONTROL, "no-store")], "alive\n").into_response()
 }
 
-async fn ready(State(readiness): State<Readiness>) -> Response {
-    let report = readiness.report();
+async fn ready(State(parts): State<Parts>) -> Response {
+    let report = parts.readiness.report();
     let status = if report.status.is_ready() {
         StatusCode::OK
     } else {
@@ -45,8 +77,8 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
     (status, [(CACHE_CONTROL, "no-store")], Json(report)).into_response()
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
-    match metrics.encode() {
+async fn scrape(State(parts): State<Parts>) -> Response {
+    match parts.metrics.encode() {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(_) => Trouble::Metrics.into_response(),
     }

@@ -6,12 +6,13 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::base::lifecycle::Lifecycle;
 
 /// How well a component, or the whole, is. The later, the worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// All is well.
@@ -25,17 +26,21 @@ pub enum Health {
 }
 
 /// One component's state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Component {
     /// How well it is.
     pub status: Health,
-    /// What is wrong with it, for operators; no secret. `None` exactly when it is ready.
+    /// What is wrong with it, for operators; no secret. Absent exactly when it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 /// The state of the whole, as `/readyz` tells it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Readiness", example = serde_json::json!({
+    "status": "degraded",
+    "components": { "store": { "status": "degraded", "reason": "2 files wait in the spool" } },
+}))]
 pub struct Report {
     /// The worst of `components`, or draining.
     pub status: Health,
@@ -65,6 +70,16 @@ impl Health {
     /// Whether requests should be sent.
     pub const fn is_ready(self) -> bool {
         matches!(self, Self::Ready | Self::Degraded)
+    }
+
+    /// As `/readyz` says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::NotReady => "not_ready",
+            Self::Draining => "draining",
+        }
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::{Opener, StartError, Stores, keys};
 use crate::{
+    admin::audit::Audit,
     base::{
         clock::{SharedClock, SystemClock},
         lifecycle::Lifecycle,
@@ -59,6 +62,16 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
+    /// Writes down who does what; `failures` counts what the store does not take of that.
+    pub fn audit(&self, failures: Counter) -> Audit {
+        Audit::new(
+            Arc::clone(&self.everything) as _,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.random),
+            failures,
+        )
+    }
+
     /// Opens everything that `settings` name. Background loops run until the lifecycle drains.
     pub async fn open(
         settings: &Settings,

@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
 
 use crate::{
+    admin::audit::{Action, Actor, Audit, Order, Via},
     base::{
         ids::{ConnectionKey, ProviderName},
         lifecycle::Lifecycle,
@@ -42,6 +43,8 @@ pub(super) struct Following {
     pub(super) subscriptions: Subscriptions,
     pub(super) sync: Sync,
     pub(super) announcer: Announcer,
+    /// Notes consents; commands see none.
+    pub(super) audit: Option<Audit>,
 }
 
 /// Tells that meetings were read.
@@ -160,6 +163,19 @@ impl Follower for Following {
         self.announcer
             .tell_or_complain(OwnEvent::Connected, key, data)
             .await;
+    }
+
+    async fn consented(&self, key: &ConnectionKey, outcome: Result<(), &'static str>) {
+        let Some(audit) = &self.audit else {
+            return;
+        };
+        // Whoever had the link; nobody else is asked who they are.
+        let actor = Actor::new(Via::Ingress, "user");
+        let order = Order::to(Action::Connect).about(key);
+        match outcome {
+            Ok(()) => audit.done(&actor, order).await,
+            Err(reason) => audit.refused(&actor, order, reason).await,
+        }
     }
 
     async fn disconnecting(&self, connection: &Connection) {

@@ -10,6 +10,7 @@ use super::{
     events::{Announcer, Following, OfWebhooks, Synced},
 };
 use crate::{
+    admin::audit::Audit,
     base::ids::ProviderName,
     config::Settings,
     connect::{self, Connect, IssuedTokens},
@@ -59,11 +60,13 @@ impl Inward {
         core: &Core,
         settings: &Settings,
         metrics: &Metrics,
-        names: &[ProviderName],
         announcer: Announcer,
+        audit: &Audit,
     ) -> Result<Self, StartError> {
-        let shared = Shared::new(core, settings, OfWebhooks::new(metrics, names));
-        let inward = shared.assemble(announcer);
+        let names = settings.providers.iter();
+        let names: Vec<ProviderName> = names.map(|provider| provider.name().clone()).collect();
+        let shared = Shared::new(core, settings, OfWebhooks::new(metrics, &names));
+        let inward = shared.assemble(announcer, Some(audit.clone()));
         if let Some(lookout) = shared.lookout() {
             inward.sync.work(lookout.clone());
             inward.subscriptions.watch(lookout.clone());
@@ -77,7 +80,7 @@ impl Inward {
     /// Opens the rooms for a command: what it asks for in the background is done by those who serve.
     pub fn for_command(core: &Core, settings: &Settings) -> Self {
         let witness = OfWebhooks::new(&Metrics::new(&*core.clock), &[]);
-        Shared::new(core, settings, witness).assemble(Announcer::default())
+        Shared::new(core, settings, witness).assemble(Announcer::default(), None)
     }
 }
 
@@ -94,7 +97,7 @@ impl<'a> Shared<'a> {
         }
     }
 
-    fn assemble(&self, announcer: Announcer) -> Inward {
+    fn assemble(&self, announcer: Announcer, audit: Option<Audit>) -> Inward {
         let core = self.core;
         let archive = Archive::new(
             Arc::clone(&core.everything) as _,
@@ -119,6 +122,7 @@ impl<'a> Shared<'a> {
             subscriptions: subscriptions.clone(),
             sync: sync.clone(),
             announcer,
+            audit,
         });
         Inward {
             connect,
@@ -293,6 +297,7 @@ impl<'a> Shared<'a> {
         let core = self.core;
         core.lifecycle.spawn_until_drain(upkeep::forget(
             self.settings.webhooks.clone(),
+            self.settings.admin.audit_retention,
             Arc::clone(&core.everything),
             Arc::clone(&core.clock),
             Arc::clone(&core.random),

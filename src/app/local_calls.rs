@@ -5,7 +5,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    base::ids::ConnectionKey,
+    admin::audit::{Action, Actor, Audit, Fault, Order, Via},
+    base::{ids::ConnectionKey, lifecycle::Lifecycle},
     connect::{self, Connect},
     meeting::Sync,
     proxy::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls},
@@ -21,11 +22,28 @@ pub(super) struct FromRooms {
     pub(super) connect: Connect,
     pub(super) subscriptions: Subscriptions,
     pub(super) sync: Sync,
+    pub(super) audit: Audit,
+    /// Finishes what was begun.
+    pub(super) lifecycle: Lifecycle,
 }
 
 // === impl FromRooms ===
 
 impl FromRooms {
+    /// Does `work` by the app's order to its end, whoever waits; `None` if the process goes down first.
+    async fn audited<T: Send + 'static, E: Fault + Send + 'static>(
+        &self,
+        order: Order,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Option<Result<T, E>> {
+        let audit = self.audit.clone();
+        let doing = async move {
+            let app = Actor::new(Via::Outbound, "app");
+            audit.of(&app, order, work).await
+        };
+        self.lifecycle.spawn(doing).await.ok().flatten()
+    }
+
     /// `connection` with what belongs to it. That it can be used counts more than the rest: what cannot
     /// be told of that is left out.
     async fn view(&self, connection: &Connection) -> ConnectionView {
@@ -50,7 +68,13 @@ impl LocalCalls for FromRooms {
     }
 
     async fn refresh(&self, key: ConnectionKey, force: Force) -> Result<ConnectionView, Error> {
-        self.tokens.refresh(&key, force == Force::Yes).await?;
+        let (tokens, of) = (self.tokens.clone(), key.clone());
+        let forced = (force == Force::Yes).then(|| "force".to_owned());
+        let order = Order::to(Action::Refresh).about(&key).with(forced);
+        let renewing = async move { tokens.refresh(&of, force == Force::Yes).await.map(drop) };
+        self.audited(order, renewing)
+            .await
+            .unwrap_or(Err(Error::ShuttingDown))?;
         match self.tokens.connection(&key).await? {
             Some(connection) => Ok(self.view(&connection).await),
             None => Err(Error::NotConnected { key }),
@@ -62,7 +86,11 @@ impl LocalCalls for FromRooms {
         key: ConnectionKey,
         return_to: Option<String>,
     ) -> Result<ConnectLink, LinkError> {
-        match self.connect.link(&key, return_to.as_deref()).await {
+        let order = Order::to(Action::ConnectLink).about(&key);
+        let connect = self.connect.clone();
+        let making = async move { connect.link(&key, return_to.as_deref()).await };
+        let made = self.audited(order, making).await;
+        match made.unwrap_or(Err(connect::Error::Tokens(Error::ShuttingDown))) {
             Ok(link) => Ok(ConnectLink {
                 url: link.url,
                 expires_at: link.expires_at,

@@ -3,6 +3,7 @@
 //!
 //! * [`Core`]: store, keys, providers and tokens; what every command needs that touches connections.
 //! * [`Sidecar`]: the core with its listeners, from start to drained.
+//! * [`Surroundings`]: whoever started the process, looks after it, and may hold its sockets.
 
 use std::{io, num::NonZero, thread, time::Duration};
 
@@ -13,6 +14,7 @@ use crate::{http::Listen, provider, store, token};
 
 mod core;
 mod events;
+mod handover;
 mod inward;
 mod keys;
 mod local_calls;
@@ -22,13 +24,17 @@ mod readiness;
 mod sidecar;
 mod signals;
 mod stores;
+mod supervisor;
+mod traces;
 
 pub use core::{Core, Role, providers};
+pub use handover::{Handover, HandoverError};
 pub use inward::Inward;
 pub use keys::{KeysError, configured_keys, key_of_file};
-pub use sidecar::Sidecar;
-pub use signals::{Ending, Signals};
+pub use sidecar::{Sidecar, Surroundings};
+pub use signals::{Ending, Signals, Told};
 pub use stores::{Opener, Stores};
+pub use supervisor::Supervisor;
 
 /// How long requests under way may take to finish once a drain has begun. Kubernetes gives a pod 30 s
 /// by default.
@@ -62,6 +68,9 @@ pub enum StartError {
     /// Connections to providers cannot be set up.
     #[error("connections to providers cannot be set up")]
     Tls(#[from] crate::http::tls::Error),
+    /// The way to the collector of traces cannot be set up.
+    #[error("traces cannot be sent")]
+    Collector(#[source] reqwest::Error),
     /// Deliveries to the app cannot be set up.
     #[error("deliveries to the app cannot be set up")]
     Webhook(#[from] crate::webhook::Error),
@@ -82,6 +91,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// A socket that was handed over cannot be used.
+    #[error("a socket that the service manager hands over cannot be used")]
+    Handover(#[from] HandoverError),
     /// The operating system refuses a signal handler, or the like.
     #[error("{what}")]
     System {

@@ -56,6 +56,7 @@ const PARTING: Duration = Duration::from_secs(1);
 /// The checks of one sidecar.
 pub(super) struct Checks {
     store: Check,
+    keys: Check,
     spool: Check,
     providers: Check,
     /// Rung when the store has failed.
@@ -81,6 +82,7 @@ impl Checks {
     pub(super) fn new(readiness: &Readiness, failed: Arc<Notify>) -> Self {
         Self {
             store: readiness.check("store"),
+            keys: readiness.check("keys"),
             spool: readiness.check("spool"),
             providers: readiness.check("providers"),
             failed,
@@ -104,7 +106,7 @@ impl Checks {
             self.sound_until = None;
         }
         self.tell_store(looked.err().as_ref());
-        self.tell_tokens(&core.tokens.health());
+        self.tell_memory(core);
     }
 
     /// Looks again and again.
@@ -132,9 +134,27 @@ impl Checks {
             if heard.is_ok() {
                 return true;
             }
-            self.tell_tokens(&core.tokens.health());
+            self.tell_memory(core);
         }
         false
+    }
+
+    fn tell_memory(&self, core: &Core) {
+        self.tell_keys(&core.keys.missed());
+        self.tell_tokens(&core.tokens.health());
+    }
+
+    fn tell_keys(&self, missed: &[String]) {
+        if missed.is_empty() {
+            self.keys.ready();
+            return;
+        }
+        let missed: Vec<_> = missed.iter().map(|id| format!("{id:?}")).collect();
+        self.keys.degraded(format!(
+            "some of what is stored is sealed with a key that is not configured: {}; add it to \
+             encryption.keys, and restart",
+            missed.join(", ")
+        ));
     }
 
     fn tell_store(&self, error: Option<&store::Error>) {

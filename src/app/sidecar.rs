@@ -1,6 +1,6 @@
 //! The sidecar: the core with its listeners, from start to drained.
 //!
-//! Start: the addresses are taken first, so that a mistake shows before anything is touched; then the
+//! Start: the addresses are taken first, or what was handed over is, so that a mistake shows before anything is touched; then the
 //! store, the tokens, and last the doors are opened. End: the app's door is closed first, then what is
 //! inside is let out, up to [`DRAIN_LIMIT`](super::DRAIN_LIMIT), then the store is closed. The admin
 //! listener goes last, so that probes hear of the drain.
@@ -11,13 +11,13 @@ use tokio::{sync::Notify, time::timeout};
 use tower::ServiceExt;
 
 use super::{
-    Core, Ending, Role, Signals, StartError, events::Announcer, inward::Inward,
-    local_calls::FromRooms, observer, promises, readiness,
+    Core, Ending, Handover, Role, Signals, StartError, Supervisor, Told, events::Announcer,
+    inward::Inward, local_calls::FromRooms, observer, promises, readiness, traces,
 };
 use crate::{
-    admin::{self, Readiness, api},
+    admin::{self, History, Readiness, api, audit::Audit, status},
     base::{clock::SystemClock, ids::ProviderName, lifecycle::Lifecycle},
-    config::Settings,
+    config::{Reload, Settings},
     connect,
     http::{
         Listen,
@@ -26,19 +26,33 @@ use crate::{
         tls::{self, Alpn},
     },
     proxy,
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, trace::Exporter},
+    webhook::Payloads,
 };
 
 /// How long probes and scrapes under way may take to finish when everything else has ended.
 const PROBES_LIMIT: Duration = Duration::from_millis(200);
 
+/// How long sending what is left of the traces may take.
+const TRACES_LIMIT: Duration = Duration::from_secs(2);
+/// Whoever started the process.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// Sockets that are open already.
+    pub handover: Handover,
+    /// Who is told how it goes.
+    pub supervisor: Supervisor,
+}
+
 /// A running sidecar.
 #[derive(Debug)]
 pub struct Sidecar {
     core: Core,
-    /// Runs the admin listener, which outlives the drain.
+    /// Runs the admin listener and the export of traces, which outlive the drain.
     probes: Lifecycle,
+    exporter: Option<Exporter>,
     readiness: Readiness,
+    supervisor: Supervisor,
     outbound: Listen,
     ingress: Listen,
     admin: Listen,
@@ -49,11 +63,25 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts everything; requests are answered when this returns.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        Self::start_in(Surroundings::default(), settings).await
+    }
+
+    /// The same, with the sockets that were handed over, and telling the service manager.
+    pub async fn start_in(
+        surroundings: Surroundings,
+        settings: &Settings,
+    ) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::new();
-        let outbound = bind(&settings.outbound.listen, "outbound")?;
-        let ingress = bind(&settings.ingress.listen, "ingress")?;
-        let admin = bind(&settings.admin.listen, "admin")?;
-        let metrics = Arc::new(Metrics::new(&SystemClock));
+        let mut adopted = surroundings.handover.adopt(settings)?;
+        let outbound = adopted.or_bind(&settings.outbound.listen, "outbound")?;
+        let ingress = adopted.or_bind(&settings.ingress.listen, "ingress")?;
+        let admin = adopted.or_bind(&settings.admin.listen, "admin")?;
+        let supervisor = surroundings.supervisor;
+        supervisor.starting("opening the store");
+        let metrics = Arc::new(traces::metrics(settings));
+        let probes = Lifecycle::new();
+        let exporter = traces::exporter(settings, &metrics, &probes)?;
+        let tracer = exporter.as_ref().map(|exporter| exporter.tracer().clone());
         let names: Vec<ProviderName> = settings
             .providers
             .iter()
@@ -62,7 +90,10 @@ impl Sidecar {
         let failed = Arc::new(Notify::new());
         let announcer = Announcer::default();
         let told = announcer.clone();
-        let observer = observer::OfTokens::new(&metrics, &names, Arc::clone(&failed), told);
+        let history = History::new(&metrics, &names, Arc::new(SystemClock));
+        let (rung, remembers) = (Arc::clone(&failed), history.clone());
+        let observer =
+            observer::OfTokens::new(&metrics, &names, rung, told, tracer.clone(), remembers);
         let role = Role::Sidecar(observer);
         let core = Core::open(settings, role, lifecycle.clone()).await?;
         let sidecar = Self {
@@ -70,16 +101,20 @@ impl Sidecar {
             ingress: ingress.local_addr(),
             admin: admin.local_addr(),
             core,
-            probes: Lifecycle::new(),
+            probes,
+            exporter,
             readiness: Readiness::new(lifecycle.clone()),
+            supervisor,
         };
-        let inward = Inward::open(&sidecar.core, settings, &metrics, &names, announcer)?;
-        let api = sidecar.api(settings, &names, &inward);
+        let audit = sidecar.core.audit(metrics.audit_failures());
+        let inward = Inward::open(&sidecar.core, settings, &metrics, announcer, &audit)?;
+        let api = sidecar.api(settings, &names, &inward, audit.clone());
+        let page = sidecar.page(history);
         sidecar
-            .open_admin(admin, settings, &metrics, failed, api)
+            .open_admin(admin, settings, &metrics, failed, (api, page))
             .await;
         sidecar.open_ingress(ingress, settings, &inward);
-        sidecar.open_outbound(outbound, settings, &metrics, &names, inward)?;
+        sidecar.open_outbound(outbound, settings, &metrics, inward, audit)?;
         tracing::info!(
             outbound = %sidecar.outbound,
             ingress = %sidecar.ingress,
@@ -87,11 +122,23 @@ impl Sidecar {
             providers = ?names,
             "ready",
         );
+        let report = sidecar.readiness.report();
+        sidecar.supervisor.ready(&report);
+        let readiness = sidecar.readiness.clone();
+        sidecar
+            .supervisor
+            .keep_telling(&sidecar.probes, &lifecycle, readiness);
         Ok(sidecar)
     }
 
     /// What the API for operators is answered from.
-    fn api(&self, settings: &Settings, names: &[ProviderName], inward: &Inward) -> api::Parts {
+    fn api(
+        &self,
+        settings: &Settings,
+        names: &[ProviderName],
+        inward: &Inward,
+        audit: Audit,
+    ) -> api::Parts {
         let core = &self.core;
         api::Parts {
             providers: names.iter().cloned().collect(),
@@ -102,8 +149,21 @@ impl Sidecar {
             sync: inward.sync.clone(),
             archive: settings.meetings.store.then(|| inward.archive.clone()),
             replays: inward.replays.clone(),
+            audit,
             clock: Arc::clone(&core.clock),
             lifecycle: core.lifecycle.clone(),
+        }
+    }
+
+    /// What the status page has beside that.
+    fn page(&self, history: History) -> status::Parts {
+        let core = &self.core;
+        let sampling = history.clone().keep_sampling();
+        core.lifecycle.spawn_until_drain(sampling);
+        status::Parts {
+            history,
+            payloads: Payloads::new(Arc::clone(&core.keys), Arc::clone(&core.random)),
+            random: Arc::clone(&core.random),
         }
     }
 
@@ -113,7 +173,7 @@ impl Sidecar {
         settings: &Settings,
         metrics: &Arc<Metrics>,
         failed: Arc<Notify>,
-        api: api::Parts,
+        (api, page): (api::Parts, status::Parts),
     ) {
         let core = || self.core.clone();
         let readiness = self.readiness.clone();
@@ -124,7 +184,7 @@ impl Sidecar {
         drop(lifecycle.spawn(readiness::keep_counting(core(), Arc::clone(metrics))));
         let gauges = promises::Gauges::new(metrics);
         lifecycle.spawn_until_drain(promises::keep_looking(core(), gauges));
-        let router = admin::router(&settings.admin, readiness, Arc::clone(metrics), api);
+        let router = admin::router(&settings.admin, readiness, Arc::clone(metrics), api, page);
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)
         });
@@ -146,9 +206,14 @@ impl Sidecar {
         bound: Bound,
         settings: &Settings,
         metrics: &Arc<Metrics>,
-        names: &[ProviderName],
         inward: Inward,
+        audit: Audit,
     ) -> Result<(), StartError> {
+        let names: Vec<ProviderName> = settings
+            .providers
+            .iter()
+            .map(|provider| provider.name().clone())
+            .collect();
         let tls = tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?;
         let mut config = settings.outbound.clone();
         // A port that was given as 0 has become the real one, which callers name in `Host`.
@@ -162,10 +227,16 @@ impl Sidecar {
                 connect: inward.connect,
                 subscriptions: inward.subscriptions,
                 sync: inward.sync,
+                audit,
+                lifecycle: self.core.lifecycle.clone(),
             }),
             client: Client::new(tls, &self.core.lifecycle),
             clock: Arc::clone(&self.core.clock),
-            observer: observer::OfRequests::new(metrics, names),
+            observer: observer::OfRequests::new(metrics, &names),
+            tracer: self
+                .exporter
+                .as_ref()
+                .map(|exporter| exporter.tracer().clone()),
         });
         server::serve(bound, &self.core.lifecycle, stack);
         Ok(())
@@ -199,14 +270,28 @@ impl Sidecar {
     /// Serves until the next signal, and `linger` beyond it or until another one; then drains.
     ///
     /// Meanwhile `/readyz` says that it is draining, so that nobody sends it more: those who choose among
-    /// several hear of an end later than the process.
-    pub async fn run_until_signal(self, signals: &mut Signals, linger: Duration) -> Ending {
-        signals.next().await;
+    /// several hear of an end later than the process. Connections that were kept alive are ended with
+    /// their next answer, so that none is in use when the doors close.
+    ///
+    /// `reload` is asked to read again what can change, whenever that is told.
+    pub async fn run_until_signal(
+        self,
+        signals: &mut Signals,
+        linger: Duration,
+        reload: &Reload,
+    ) -> Ending {
+        while signals.told().await == Told::Reload {
+            self.supervisor.reloading();
+            reload.now().await;
+            self.supervisor.ready(&self.readiness.report());
+        }
         if !linger.is_zero() {
             let secs = linger.as_secs_f32();
             tracing::info!(linger_secs = secs, "told to end; serving on for a while");
             let told = format!("told to end; serves on for {secs} s");
+            self.supervisor.stopping(linger, &told);
             self.readiness.check("process").draining(told);
+            self.core.lifecycle.begin_parting();
             drop(timeout(linger, signals.next()).await);
         }
         self.drain(signals).await
@@ -215,16 +300,17 @@ impl Sidecar {
     /// Takes no new requests and finishes those under way, up to [`DRAIN_LIMIT`](super::DRAIN_LIMIT)
     /// or the next signal. Probes are answered until the end.
     pub async fn drain(self, signals: &mut Signals) -> Ending {
+        let secs = super::DRAIN_LIMIT.as_secs();
+        let told = format!("told to end; finishes what is under way, within {secs} s");
+        self.supervisor.stopping(Duration::ZERO, &told);
+        self.readiness.check("process").draining(told);
         let ending = signals.drain(&self.core.lifecycle).await;
+        if let Some(exporter) = &self.exporter
+            && ending == Ending::Drained
+        {
+            exporter.flush(TRACES_LIMIT).await;
+        }
         self.probes.drain(PROBES_LIMIT).await;
         ending
     }
-}
-
-fn bind(listen: &Listen, side: &'static str) -> Result<Bound, StartError> {
-    Bound::bind(listen).map_err(|source| StartError::Listen {
-        listen: listen.clone(),
-        side,
-        source,
-    })
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 use thiserror::Error;
 
-use super::random::Random;
+use super::{clock::Timestamp, random::Random};
 
 /// The app's own id for a person: an opaque string of 1–256 visible ASCII characters.
 ///
@@ -48,6 +48,10 @@ pub struct OwnerId(uuid::Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventId(uuid::Uuid);
 
+/// One record of what was done by somebody's order. Ids are in the order of their times (RFC 9562 §5.7).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AuditId(uuid::Uuid);
+
 /// Text that is not the identifier it was taken for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidId {
@@ -57,7 +61,7 @@ pub enum InvalidId {
     /// Not a [`ProviderName`].
     #[error("a provider name is 1 to 32 of a-z, 0-9 and '-', beginning with a letter")]
     Provider,
-    /// Not a [`ConnectionId`], [`OwnerId`] or [`EventId`].
+    /// Not a [`ConnectionId`], [`OwnerId`], [`EventId`] or [`AuditId`].
     #[error("not a UUID")]
     Uuid,
 }
@@ -165,14 +169,9 @@ impl fmt::Debug for ConnectionKey {
 
 // === impl ConnectionId, OwnerId, EventId ===
 
-macro_rules! uuid_id {
+macro_rules! uuid_text {
     ($id:ident) => {
         impl $id {
-            /// A new one.
-            pub fn random(random: &dyn Random) -> Self {
-                Self(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
-            }
-
             /// The sixteen bytes, for a store.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
@@ -199,9 +198,46 @@ macro_rules! uuid_id {
     };
 }
 
+macro_rules! uuid_id {
+    ($id:ident) => {
+        impl $id {
+            /// A new one.
+            pub fn random(random: &dyn Random) -> Self {
+                Self(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
+            }
+        }
+        uuid_text!($id);
+    };
+}
+
 uuid_id!(ConnectionId);
 uuid_id!(OwnerId);
 uuid_id!(EventId);
+uuid_text!(AuditId);
+
+// === impl AuditId ===
+
+impl AuditId {
+    /// Before all others.
+    pub const FIRST: Self = Self(uuid::Uuid::nil());
+    /// After all others.
+    pub const LAST: Self = Self(uuid::Uuid::max());
+
+    /// A new one, of this time.
+    pub fn at(at: Timestamp, random: &dyn Random) -> Self {
+        Self::of(at, &random.bytes())
+    }
+
+    /// Before all others of this time and later.
+    pub fn first_of(at: Timestamp) -> Self {
+        Self::of(at, &[0; 10])
+    }
+
+    fn of(at: Timestamp, rest: &[u8; 10]) -> Self {
+        let millis = u64::try_from(at.as_millis()).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, rest).into_uuid())
+    }
+}
 
 // === impl Generation ===
 
@@ -248,6 +284,25 @@ mod tests {
         #[test]
         fn nothing_else_is_a_user_id(text in "[!-~]{0,9}[^!-~][!-~]{0,9}") {
             prop_assert!(UserId::parse(&text).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ids_of_records_are_in_the_order_of_their_times(
+            one in 0..1_u64 << 47, other in 0..1_u64 << 47, seed: u64,
+        ) {
+            let at = |millis: u64| Timestamp::from_millis(i64::try_from(millis).unwrap());
+            let random = crate::base::random::SeededRandom::new(seed);
+            let (one, other) = (at(one), at(other));
+            let (first, second) = (AuditId::at(one, &random), AuditId::at(other, &random));
+            if one < other {
+                prop_assert!(first < second);
+                prop_assert!(first < AuditId::first_of(other));
+            }
+            prop_assert!(AuditId::first_of(one) <= first);
+            prop_assert!(AuditId::FIRST < first && first < AuditId::LAST);
+            prop_assert_eq!(AuditId::from_slice(first.as_bytes()), Ok(first));
         }
     }
 

@@ -1,12 +1,22 @@
 //! The only spawner: everything that runs on its own was started here, and ends here.
 //!
 //! 1. Shutdown has two steps. *Drain*: take no new work, finish what was begun; a signal that tasks
-//!    watch. *Stop*: whoever is still running is dropped where it waits.
+//!    watch. *Stop*: whoever is still running is dropped where it waits. Before both, a process may
+//!    *part*: it works as ever, and asks those it serves to look for another.
 //! 2. A task that must finish whatever its callers do (a refresh whose answer may carry the only
 //!    copy of a token) is spawned here and merely awaited by them.
 //! 3. [`Lifecycle::drain`] waits for every task, up to a limit.
 
-use std::{future::Future, io, thread, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::task::TaskTracker;
@@ -17,9 +27,14 @@ use super::signal::Signal;
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
     tasks: TaskTracker,
+    parting: Parting,
     draining: Signal,
     stopped: Signal,
 }
+
+/// Whether those who are served should look for another. Clones are one flag.
+#[derive(Clone, Debug, Default)]
+pub struct Parting(Arc<AtomicBool>);
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +43,15 @@ pub enum Drained {
     Clean,
     /// Some were still running at the limit and were stopped.
     Cut,
+}
+
+// === impl Parting ===
+
+impl Parting {
+    /// Whether it has begun.
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 // === impl Lifecycle ===
@@ -63,6 +87,16 @@ impl Lifecycle {
         thread::Builder::new().name(name.to_owned()).spawn(body)
     }
 
+    /// Asks those who are served to look for another; everything works as ever.
+    pub fn begin_parting(&self) {
+        self.parting.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether those who are served are asked to look for another.
+    pub fn parting(&self) -> Parting {
+        self.parting.clone()
+    }
+
     /// Resolves when no new work should be taken.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static {
         self.draining.wait()
@@ -95,6 +129,7 @@ impl Lifecycle {
 
     /// Tells everyone to take no new work.
     pub fn begin_drain(&self) {
+        self.begin_parting();
         self.draining.raise();
     }
 
@@ -113,11 +148,6 @@ impl Lifecycle {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    };
-
     use tokio::time::sleep;
 
     use super::*;

@@ -10,6 +10,7 @@
 //! * [`backoff`]: how long to wait after the n-th failure.
 //! * [`patience`]: how long to wait for an answer.
 //! * [`ids`]: the names of things: users, providers, connections, generations.
+//! * [`schema`]: what these look like as JSON.
 //! * [`steps`]: where a test may hold a process, to kill it there.
 
 pub mod backoff;
@@ -19,6 +20,7 @@ pub mod ids;
 pub mod lifecycle;
 pub mod patience;
 pub mod random;
+mod schema;
 pub mod secret;
 mod signal;
 pub mod steps;

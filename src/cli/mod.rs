@@ -21,6 +21,7 @@ use crate::{
     config::{self, Environment, Loaded, Problems},
 };
 
+mod audit;
 mod check;
 mod connections;
 mod deliveries;
@@ -31,6 +32,8 @@ mod health;
 pub mod import;
 mod keygen;
 mod known;
+mod openapi;
+mod operator;
 mod progress;
 mod rotate_keys;
 mod run;
@@ -80,7 +83,8 @@ enum Command {
     /// Run the sidecar
     ///
     /// SIGTERM and SIGINT drain: no new requests, those under way have 25 seconds. A second signal
-    /// ends it at once. Without a configuration it starts on SQLite in the working directory, and
+    /// ends it at once. Under systemd it tells how it goes, takes over the sockets it is handed, and
+    /// reads its secrets again at SIGHUP. Without a configuration it starts on SQLite in the working directory, and
     /// makes a key file beside the database.
     Run(run::Options),
     /// Try it all without any account: sandbox, sidecar and connected users in one process
@@ -112,11 +116,18 @@ enum Command {
     /// Look at deliveries to the app, and send them again
     #[command(subcommand)]
     Deliveries(deliveries::Command),
+    /// Look at who did what
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Move the store
     #[command(subcommand)]
     Store(store::Command),
     /// Ask a running sidecar whether it is ready; for exec probes
     Health(health::Options),
+    /// Print the description of the API for operators (OpenAPI 3.1)
+    ///
+    /// The same as `GET /v1/openapi.json` of the admin listener.
+    Openapi,
 }
 
 /// A command's answer.
@@ -166,8 +177,10 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::RotateKeys(options) => rotate_keys::run(options, &context, &mut out),
         Command::Connections(command) => connections::run(command, &context, &mut out),
         Command::Deliveries(command) => deliveries::run(command, &context, &mut out),
+        Command::Audit(command) => audit::run(command, &context, &mut out),
         Command::Store(command) => store::run(command, &context, &mut out),
         Command::Health(options) => health::run(options, &context, &mut out),
+        Command::Openapi => openapi::run(&mut out),
     }
 }
 

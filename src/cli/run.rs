@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Context, Outcome, block_on, duration, ended};
 use crate::{
-    app::{Sidecar, Signals},
+    app::{Handover, Sidecar, Signals, StartError, Supervisor, Surroundings},
     base::steps,
     telemetry::log,
 };
@@ -26,6 +26,8 @@ pub(super) struct Options {
 /// Runs until SIGTERM or SIGINT, then drains.
 pub(super) fn run(options: &Options, context: &Context<'_>) -> Outcome {
     let linger = options.linger;
+    // Before anything is started: see there.
+    let handover = Handover::take(context.environment).map_err(StartError::from)?;
     let loaded = context.loaded()?;
     log::init(&loaded.settings.telemetry)?;
     if let Some(file) = context.environment.get(HOLD_VARIABLE) {
@@ -39,15 +41,25 @@ pub(super) fn run(options: &Options, context: &Context<'_>) -> Outcome {
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.to_string().replace("\n    ", ": "));
     }
+    let supervisor = Supervisor::of(context.environment);
     block_on(async move {
         let mut signals = Signals::new()?;
-        let Some(started) = signals.unless(Sidecar::start(&loaded.settings)).await else {
+        if supervisor.is_there() {
+            signals.reload_at_hangup()?;
+        }
+        let surroundings = Surroundings {
+            handover,
+            supervisor,
+        };
+        let starting = Sidecar::start_in(surroundings, &loaded.settings);
+        let Some(started) = signals.unless(starting).await else {
             return Ok(());
         };
         let sidecar = started?;
         let tokens = sidecar.core().tokens.clone();
         let changed = move || tokens.credentials_changed();
-        loaded.secrets.watch(sidecar.lifecycle(), changed);
-        ended(sidecar.run_until_signal(&mut signals, linger).await)
+        let reload = loaded.secrets.watch(sidecar.lifecycle(), changed);
+        let ending = sidecar.run_until_signal(&mut signals, linger, &reload);
+        ended(ending.await)
     })?
 }

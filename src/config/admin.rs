@@ -17,8 +17,11 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
              admin.token_file, or listen on a loopback address or a unix socket",
         );
     }
+    // A quarter: what reviews look back on.
+    let audit_retention = section.duration("audit_retention", "90d");
     Some(Config {
         listen: listen?,
         token,
+        audit_retention: audit_retention?,
     })
 }

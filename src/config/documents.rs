@@ -1,6 +1,12 @@
 //! Holds the example file and the reference to the parser: same keys, same defaults, same names.
+//!
+//! The tables of the reference are the parser's, but for what keys mean:
+//! `DAYPASS_WRITE_DOCS=1 cargo test --lib documents` writes them anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use super::{Environment, KeyReference, Request, load_text};
 
@@ -23,7 +29,7 @@ fn known() -> BTreeMap<String, KeyReference> {
 fn written(key: &KeyReference) -> Option<String> {
     let default = key.default.as_ref()?;
     Some(match key.kind {
-        "boolean" | "number" | "list" | "table" => default.clone(),
+        "boolean" | "fraction" | "number" | "list" | "table" => default.clone(),
         _ => format!("\"{default}\""),
     })
 }
@@ -91,49 +97,77 @@ fn the_example_shows_the_defaults() {
 
 #[test]
 fn the_reference_lists_every_key_with_type_default_and_variable() {
-    let mut section = String::new();
-    let mut rows = BTreeSet::new();
-    for line in REFERENCE.lines() {
-        if let Some(name) = line
+    let right = rewritten(REFERENCE, &in_order());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "told to the test, not a setting of the product"
+    )]
+    let writes = std::env::var_os("DAYPASS_WRITE_DOCS").is_some();
+    if writes {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        fs::write(page, &right).unwrap();
+    }
+    let unlike = right.lines().zip(REFERENCE.lines()).find(|(a, b)| a != b);
+    assert!(
+        writes || right == REFERENCE,
+        "run DAYPASS_WRITE_DOCS=1 cargo test --lib documents, and say what is new; it should be\n{unlike:#?}"
+    );
+    let meaningless: Vec<_> = right
+        .lines()
+        .filter(|line| line.ends_with("` |  |"))
+        .collect();
+    assert!(
+        meaningless.is_empty(),
+        "say what these mean: {meaningless:#?}"
+    );
+}
+
+/// What the parser knows, in the order in which it asks.
+fn in_order() -> Vec<KeyReference> {
+    let request = Request::default();
+    let loaded = load_text("d.toml".as_ref(), "", &request, &Environment::default());
+    loaded.ok().unwrap().keys
+}
+
+/// The reference with a row for each key, in the parser's order and words. What a key means, and all that
+/// is no table of keys, stays as it is written.
+fn rewritten(reference: &str, keys: &[KeyReference]) -> String {
+    const HEAD: &str = "| key | type | default | environment | meaning |";
+    let (mut text, mut section, mut told) = (String::new(), String::new(), BTreeSet::new());
+    let mut lines = reference.lines().peekable();
+    while let Some(line) = lines.next() {
+        let titled = line
             .strip_prefix("## `[")
-            .and_then(|line| line.split(']').next())
-        {
+            .and_then(|rest| rest.split(']').next());
+        let marked = line
+            .strip_prefix("<!-- section: ")
+            .and_then(|rest| rest.strip_suffix(" -->"));
+        if let Some(name) = titled.or(marked) {
             name.clone_into(&mut section);
-        } else if let Some(name) = line.strip_prefix("<!-- section: ") {
-            name.trim_end_matches(" -->").clone_into(&mut section);
-        } else if line.starts_with("| `") {
-            let cells: Vec<&str> = line
-                .split(" | ")
-                .map(|cell| cell.trim_matches(['|', ' ', '`']))
-                .collect();
-            assert_eq!(cells.len(), 5, "{line}");
-            rows.insert(
-                [
-                    &format!("{section}.{}", cells[0]),
-                    cells[1],
-                    cells[2],
-                    cells[3],
-                ]
-                .map(str::to_owned),
-            );
+        }
+        text += line;
+        text.push('\n');
+        if line != HEAD {
+            continue;
+        }
+        text += lines.next().unwrap();
+        text.push('\n');
+        let mut meanings = BTreeMap::new();
+        while let Some(row) = lines.next_if(|row| row.starts_with("| `")) {
+            let mut cells = row.splitn(5, " | ");
+            let name = cells.next().unwrap().trim_matches(['|', ' ', '`']);
+            let meaning = cells.nth(3).unwrap().trim_end_matches(" |");
+            meanings.insert(name.to_owned(), meaning.to_owned());
+        }
+        assert!(told.insert(section.clone()), "two tables for {section}");
+        for key in keys.iter().filter(|key| key.section == section) {
+            let default = written(key).map_or_else(|| "–".to_owned(), |text| format!("`{text}`"));
+            let meaning = meanings.get(&key.name).map_or("", String::as_str);
+            let (name, kind, variable) = (&key.name, key.kind, &key.variable);
+            text += &format!("| `{name}` | {kind} | {default} | `{variable}` | {meaning} |\n");
         }
     }
-    let expected: BTreeSet<_> = known()
-        .values()
-        .map(|key| {
-            let default = written(key).unwrap_or_else(|| "–".to_owned());
-            [
-                key.path(),
-                key.kind.to_owned(),
-                default,
-                key.variable.clone(),
-            ]
-        })
-        .collect();
-    let missing: Vec<_> = expected.difference(&rows).collect();
-    let surplus: Vec<_> = rows.difference(&expected).collect();
-    assert!(
-        missing.is_empty() && surplus.is_empty(),
-        "missing {missing:?}\nsurplus {surplus:?}"
-    );
+    let sections: BTreeSet<_> = keys.iter().map(|key| key.section.clone()).collect();
+    assert_eq!(told, sections, "each section has a table");
+    text
 }

@@ -53,7 +53,7 @@ pub use key_file::{KeyFile, KeyFileError, ensure_key_file, key_file_beside, read
 pub use problem::{Finding, Origin, Problems};
 pub use providers::ProviderConfig;
 pub use reference::KeyReference;
-pub use secret::WatchedSecrets;
+pub use secret::{Reload, WatchedSecrets};
 pub use source::{Environment, FILE_VARIABLE};
 pub use store::parse as parse_store;
 
@@ -159,7 +159,7 @@ fn assemble(
 
 /// Reads every section before it gives up on any.
 fn read_all(context: &Context<'_>) -> Option<Settings> {
-    let outbound = context.section("outbound", outbound::read);
+    let mut outbound = context.section("outbound", outbound::read);
     let listen = outbound.as_ref().map(|config| config.listen.clone());
     let mut taken = vec![("outbound.listen", listen)];
     let ingress = context.section("ingress", |section| {
@@ -182,11 +182,17 @@ fn read_all(context: &Context<'_>) -> Option<Settings> {
         read
     });
     let refresh = context.section("refresh", refresh::read);
-    let providers = providers::read(context);
+    let (providers, policies) = providers::read(context);
+    if let Some(outbound) = &mut outbound {
+        outbound::restrict(context, outbound, policies);
+    }
     let app = context.section("app", webhooks::read_app);
     let webhooks = context.section("webhooks", |section| webhooks::read(section, app));
     let meetings = context.section("meetings", meetings::read);
     let telemetry = context.section("telemetry", telemetry::read);
+    if let (Some(outbound), Some(telemetry)) = (&mut outbound, &telemetry) {
+        outbound.propagate_trace_context = telemetry.traces.propagate;
+    }
     let tls_ca_file = context.section("tls", tls::read);
     Some(Settings {
         outbound: outbound?,

@@ -2,8 +2,8 @@
 
 use http::HeaderName;
 
-use super::section::Section;
-use crate::proxy::Config;
+use super::{context::Context, problem::Origin, providers::Policies, section::Section};
+use crate::proxy::{Config, Mode};
 
 /// Headers that mean something else already: connection handling, credentials, addressing. One of
 /// them as the user's name would be stripped, overwritten or leaked.
@@ -63,7 +63,23 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         replay_body_bytes: replay_body_bytes?,
         response_timeout: response_timeout?,
         max_in_flight: max_in_flight?,
+        propagate_trace_context: false,
+        policies: Policies::new(),
     })
+}
+
+/// Adds what may be called at each provider.
+pub(super) fn restrict(context: &Context<'_>, config: &mut Config, policies: Policies) {
+    for (name, policy) in &policies {
+        if config.token_reads && policy.mode == Mode::Enforce && !policy.allow.is_empty() {
+            context.warning(
+                Origin::Unset,
+                &format!("providers.{name}.policy.allow"),
+                "outbound.token_reads is on: an app that reads tokens can make any call without Daypass",
+            );
+        }
+    }
+    config.policies = policies;
 }
 
 fn user_header(text: &str) -> Result<HeaderName, String> {

@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
@@ -38,6 +41,10 @@ pub struct WatchedSecrets(Vec<Watched>);
 
 /// Takes what a file holds now: whether that is new, or why it is not usable.
 pub(super) type Take = Arc<dyn Fn(&str) -> Result<bool, String> + Send + Sync>;
+
+/// Has the files of secrets read again at once.
+#[derive(Clone, Debug)]
+pub struct Reload(mpsc::Sender<oneshot::Sender<()>>);
 
 #[derive(Clone)]
 struct Watched {
@@ -172,18 +179,27 @@ impl Section<'_> {
 impl WatchedSecrets {
     /// Keeps the secrets true to their files, until the drain begins. `changed` is called whenever one
     /// was replaced.
-    pub fn watch(mut self, lifecycle: &Lifecycle, changed: impl Fn() + Send + 'static) {
+    pub fn watch(mut self, lifecycle: &Lifecycle, changed: impl Fn() + Send + 'static) -> Reload {
+        let (reload, mut asked) = mpsc::channel::<oneshot::Sender<()>>(1);
         if self.0.is_empty() {
-            return;
+            return Reload(reload);
         }
+        let kept = reload.clone();
         lifecycle.spawn_until_drain(async move {
+            // Without it, nobody could ask any more, and there would be no pause.
+            let _kept = kept;
             loop {
-                sleep(RELOAD_EVERY).await;
+                let waiting = timeout(RELOAD_EVERY, asked.recv()).await.ok().flatten();
                 if self.reload().await {
                     changed();
                 }
+                if let Some(waiting) = waiting {
+                    // Who has left does not want to know.
+                    let _left = waiting.send(());
+                }
             }
         });
+        Reload(reload)
     }
 
     /// The keys whose files are read again.
@@ -200,6 +216,18 @@ impl WatchedSecrets {
             replaced |= watched.take(content.map(|text| trimmed(Zeroizing::new(text))));
         }
         replaced
+    }
+}
+
+// === impl Reload ===
+
+impl Reload {
+    /// Returns when every file was read; at once if there is none, or the drain has begun.
+    pub async fn now(&self) {
+        let (asker, read) = oneshot::channel();
+        if self.0.send(asker).await.is_ok() {
+            let _drains = read.await;
+        }
     }
 }
 

@@ -111,6 +111,16 @@ impl<'a> Section<'a> {
         });
     }
 
+    /// Reads the table `name` inside this one with `reader`, and refuses what is left over in it.
+    pub(super) fn inner<T>(&self, name: &str, reader: impl FnOnce(&Self) -> T) -> T {
+        self.asked.borrow_mut().push(name.to_owned());
+        let node = self.table.and_then(|table| table.get(name));
+        let section = Self::open(self.context, self.path_of(name), node);
+        let settings = reader(&section);
+        section.finish();
+        settings
+    }
+
     /// The value of `key` in the highest layer that has one.
     pub(super) fn find(&self, key: &str) -> Option<Found<'a>> {
         self.in_flags(key)

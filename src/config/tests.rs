@@ -851,3 +851,46 @@ proptest! {
         let _ = file(&text);
     }
 }
+
+#[test]
+fn a_policy_is_read_with_its_provider_and_every_problem_of_it_is_told() {
+    let loaded = fine(file(
+        "[providers.calendly]\nkind = \"calendly\"\n[providers.calendly.policy]\n\
+         allow = [\"GET /users/me\", \"GET|POST /scheduled_events*\"]\nmode = \"observe\"\n\
+         [providers.calendly.limits]\nper_user = \"60/m\"\n",
+    ));
+    let policies = &loaded.settings.outbound.policies;
+    let (_, policy) = policies.first_key_value().unwrap();
+    let rules: Vec<String> = policy.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(rules, ["GET /users/me", "GET|POST /scheduled_events*"]);
+    assert_eq!(policy.mode, proxy::Mode::Observe);
+    assert_eq!(policy.limits.mode, proxy::Mode::Enforce);
+    assert_eq!(policy.limits.per_user.unwrap().calls.get(), 60);
+
+    let found = problems(file(
+        "[providers.calendly]\nkind = \"calendly\"\n[providers.calendly.policy]\n\
+         allow = [\"/users/me\"]\nmood = \"observe\"\n[providers.calendly.limits]\nper_user = \"60\"\n",
+    ));
+    let keys: Vec<&str> = found.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "providers.calendly.policy.allow",
+            "providers.calendly.policy.mood",
+            "providers.calendly.limits.per_user"
+        ]
+    );
+}
+
+#[test]
+fn a_list_that_the_app_can_go_around_is_a_warning() {
+    let listed = ("providers.calendly.policy.allow", "GET /users/me");
+    let kind = ("providers.calendly.kind", "calendly");
+    let warned = |overrides: &[(&str, &str)]| {
+        let loaded = fine(with("", &[], overrides));
+        let mut keys = loaded.warnings.iter().map(|warning| warning.key.clone());
+        keys.any(|key| key == "providers.calendly.policy.allow")
+    };
+    assert!(!warned(&[kind, listed]));
+    assert!(warned(&[kind, listed, ("outbound.token_reads", "true")]));
+}

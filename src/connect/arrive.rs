@@ -63,13 +63,15 @@ impl Room {
             let grant = self.grant(&key, minted, account);
             self.connect(&grant, missing).await
         };
-        match arrived.await {
+        let ending = match arrived.await {
             Ok(ending) => ending,
             Err(reason) => {
                 tracing::warn!(provider = %key.provider, user = %key.user, %reason, "not connected");
                 Ending::Failed(reason)
             }
-        }
+        };
+        self.followers.consented(&key, ending.outcome()).await;
+        ending
     }
 
     async fn exchange(

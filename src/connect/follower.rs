@@ -26,6 +26,10 @@ pub trait Follower: Send + Sync + 'static {
     /// `connection` has a new grant. Failures are the follower's own: the user is connected.
     async fn connected(&self, connection: &Connection, arrival: Arrival);
 
+    /// Somebody has come back from the provider's consent page, and is connected, or is not, for a reason
+    /// of one word. Those who are are told of by [`Self::connected`], too.
+    async fn consented(&self, _key: &ConnectionKey, _outcome: Result<(), &'static str>) {}
+
     /// The grant of `connection` is about to end: its user disconnects, or has chosen another account
     /// ([`Arrival::OtherAccount`] follows). Should the end not come about after all,
     /// [`Arrival::Again`] follows.
@@ -75,6 +79,11 @@ impl Followers {
             follower.connected(connection, arrival)
         })
         .await;
+    }
+
+    pub(super) async fn consented(&self, key: &ConnectionKey, outcome: Result<(), &'static str>) {
+        self.tell(key, |follower| follower.consented(key, outcome))
+            .await;
     }
 
     pub(super) async fn disconnecting(&self, connection: &Connection) {

@@ -137,7 +137,11 @@ impl Room {
                 let arrived = self.lifecycle.spawn(arriving).await;
                 arrived.ok().flatten().ok_or(Trouble::ShuttingDown)?
             }
-            Err(refusal) => refused(&key, refusal),
+            Err(refusal) => {
+                let ending = refused(&key, refusal);
+                self.followers.consented(&key, ending.outcome()).await;
+                ending
+            }
         };
         let told = ending.told(&key.provider);
         if let Some(return_to) = return_to {

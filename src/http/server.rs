@@ -5,22 +5,28 @@
 //! 2. At most [`MAX_CONNECTIONS`] at once; beyond that, callers wait in the backlog.
 //! 3. An accept error never ends the loop: with descriptors used up it waits a little.
 //! 4. A drain stops accepting, lets requests under way finish (`Connection: close`, GOAWAY), and
-//!    cuts what is left when the [`Lifecycle`] says stop.
-//! 5. A unix socket file is removed at the start only if nobody answers on it, and at the end.
+//!    cuts what is left when the [`Lifecycle`] says stop. So does a connection whose request may be on
+//!    its way: one that was just accepted, or kept alive, is given a moment before it is closed.
+//! 5. While the process parts, answers of HTTP/1 say `Connection: close`, so that few connections are
+//!    left when the drain begins.
+//! 6. A unix socket file is removed at the start only if nobody answers on it, and at the end. A socket
+//!    that was handed over is neither made nor removed here.
 
 use std::{
-    fs, io,
-    net::SocketAddr,
+    fs,
+    future::poll_fn,
+    io,
+    net::{self as std_tcp, SocketAddr},
     os::unix::{fs::PermissionsExt, net as std_unix},
     path::{Path, PathBuf},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
 use http_body::Body as HttpBody;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::{
@@ -32,6 +38,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
 };
 use tower::{BoxError, Service, ServiceExt, util::Oneshot};
 
@@ -40,7 +47,7 @@ use super::{
     executor::Executor,
     guard::{Guard, Requests, Underway},
 };
-use crate::base::lifecycle::Lifecycle;
+use crate::base::lifecycle::{Lifecycle, Parting};
 
 /// More than a pod's app opens; few enough to stay below common descriptor limits together with the
 /// connections to providers.
@@ -54,6 +61,12 @@ const MAX_STREAMS: u32 = 256;
 /// A quiet HTTP/2 caller is asked this often whether it lives, and has so long to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a drain waits for the first request of a connection: whoever has just connected is about to
+/// send it, on a machine that may be busy.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+/// How long a drain waits for another request of a connection that was kept alive: one that was sent
+/// before its caller could know. As long as the way through a cluster takes, many times over.
+const NEXT_REQUEST: Duration = Duration::from_millis(100);
 
 /// A socket that listens already, so that the address is known and held before anything starts.
 #[derive(Debug)]
@@ -65,17 +78,29 @@ pub struct Bound {
 enum Socket {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, SocketFile),
+    /// Its file is somebody else's.
+    UnixHanded(UnixListener, PathBuf),
+}
+
+/// A listening socket that somebody else has opened, and keeps.
+#[derive(Debug)]
+pub enum Handed {
+    /// On a TCP address.
+    Tcp(std_tcp::TcpListener),
+    /// On a unix socket.
+    Unix(std_unix::UnixListener),
 }
 
 /// Removes its socket file when dropped.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
-/// Tells the guard of a connection which of its requests are under way.
+/// Tells the guard of a connection which of its requests are under way, and callers when to leave.
 #[derive(Clone, Debug)]
 struct Counted<S> {
     service: S,
     requests: Requests,
+    parting: Parting,
 }
 
 pin_project! {
@@ -84,6 +109,8 @@ pin_project! {
         #[pin]
         inner: F,
         underway: Option<Underway>,
+        // Whether its caller is to be told to leave.
+        last: bool,
     }
 }
 
@@ -126,11 +153,32 @@ impl Bound {
         Ok(Self { socket })
     }
 
+    /// Takes over a socket that listens already. Must be called on the runtime.
+    pub fn adopt(handed: Handed) -> io::Result<Self> {
+        let socket = match handed {
+            Handed::Tcp(listener) => {
+                let address = listener.local_addr()?;
+                listener.set_nonblocking(true)?;
+                Socket::Tcp(TcpListener::from_std(listener)?, address)
+            }
+            Handed::Unix(listener) => {
+                let address = listener.local_addr()?;
+                let path = address
+                    .as_pathname()
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no path"))?;
+                listener.set_nonblocking(true)?;
+                Socket::UnixHanded(UnixListener::from_std(listener)?, path.to_owned())
+            }
+        };
+        Ok(Self { socket })
+    }
+
     /// Where it listens; a port that was given as 0 has become the real one.
     pub fn local_addr(&self) -> Listen {
         match &self.socket {
             Socket::Tcp(_, address) => Listen::Tcp(*address),
             Socket::Unix(_, file) => Listen::Unix(file.0.clone()),
+            Socket::UnixHanded(_, path) => Listen::Unix(path.clone()),
         }
     }
 
@@ -142,7 +190,9 @@ impl Bound {
                 let _gone = stream.set_nodelay(true);
                 Ok(Accepted::Tcp(stream))
             }
-            Socket::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Socket::Unix(listener, _) | Socket::UnixHanded(listener, _) => {
+                Ok(Accepted::Unix(listener.accept().await?.0))
+            }
         }
     }
 }
@@ -247,19 +297,24 @@ fn connection<I, S, B>(
 {
     let requests = Requests::default();
     let io = TokioIo::new(Guard::new(stream, requests.clone()));
+    let counted = Counted {
+        service,
+        requests: requests.clone(),
+        parting: lifecycle.parting(),
+    };
     // Boxed, because each task around it would keep room for it twice: once as what it was given, once
     // as what it runs.
-    let mut serving = Box::pin(
-        builder
-            .serve_connection(io, Counted { service, requests })
-            .into_owned(),
-    );
+    let mut serving = Box::pin(builder.serve_connection(io, counted).into_owned());
     let draining = lifecycle.draining();
     drop(lifecycle.spawn(async move {
         let ended = tokio::select! {
             biased;
             ended = serving.as_mut() => Some(ended),
             () = draining => None,
+        };
+        let ended = match ended {
+            Some(ended) => Some(ended),
+            None => until_a_request(serving.as_mut(), &requests).await,
         };
         let ended = if let Some(ended) = ended {
             ended
@@ -274,6 +329,29 @@ fn connection<I, S, B>(
     }));
 }
 
+/// Serves until a request is under way, or none will come any more; `Some` if that was the end.
+async fn until_a_request<F: Future>(
+    mut serving: Pin<&mut F>,
+    requests: &Requests,
+) -> Option<F::Output> {
+    let patience = if requests.any_begun() {
+        NEXT_REQUEST
+    } else {
+        FIRST_REQUEST
+    };
+    let mut over = pin!(sleep(patience));
+    poll_fn(|cx| {
+        if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        if requests.none() {
+            ready!(over.as_mut().poll(cx));
+        }
+        Poll::Ready(None)
+    })
+    .await
+}
+
 /// Waits as long as `error` deserves before the next `accept`.
 async fn rest(error: &io::Error) {
     let of_one_connection = matches!(
@@ -285,7 +363,7 @@ async fn rest(error: &io::Error) {
     );
     if !of_one_connection {
         tracing::warn!(error = %error, "no connection can be accepted just now");
-        tokio::time::sleep(ACCEPT_BACKOFF).await;
+        sleep(ACCEPT_BACKOFF).await;
     }
 }
 
@@ -302,6 +380,8 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         CountedFuture {
             underway: Some(self.requests.begin()),
+            // In HTTP/2 the drain itself tells, without losing anything.
+            last: self.parting.has_begun() && request.version() <= Version::HTTP_11,
             inner: self.service.clone().oneshot(request),
         }
     }
@@ -315,7 +395,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.inner.poll(cx))?;
+        let mut response = ready!(this.inner.poll(cx))?;
+        if *this.last {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         let underway = this.underway.take();
         Poll::Ready(Ok(response.map(|inner| CountedBody { inner, underway })))
     }

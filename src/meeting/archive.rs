@@ -11,6 +11,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -38,7 +39,7 @@ pub struct Archive {
 }
 
 /// A meeting as the API shows it.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[expect(missing_debug_implementations, reason = "holds personal data")]
 pub struct Meeting {
     /// Where.
@@ -48,6 +49,7 @@ pub struct Meeting {
     /// The provider's id or URI.
     pub external_id: String,
     /// `pending`, `confirmed`, `canceled` or `rejected`.
+    #[schemars(with = "provider::MeetingStatus")]
     pub status: String,
     /// When it begins.
     pub start: Timestamp,
@@ -59,7 +61,7 @@ pub struct Meeting {
 }
 
 /// What is sealed of a meeting.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_debug_implementations, reason = "holds personal data")]
 pub struct Details {
     /// What it is called.

@@ -10,6 +10,7 @@
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -100,7 +101,7 @@ pub struct Meeting {
 }
 
 /// How a meeting stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MeetingStatus {
     /// Asked for; a host, or a payment, has to confirm it.
@@ -125,7 +126,7 @@ pub enum Attendees {
 }
 
 /// Somebody who takes part in a meeting.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attendee {
     /// As given; may be empty.
     pub name: String,
@@ -136,7 +137,7 @@ pub struct Attendee {
 }
 
 /// Whether somebody comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AttendeeStatus {
     /// Yes.

@@ -12,6 +12,7 @@ use super::{
     admit::Overloaded,
     deadline::TimedOut,
     local::{LinkError, LocalError, Unconnected},
+    policy::{NotAllowed, RateLimited, Why},
     route::Refusal,
     target::InvalidTarget,
 };
@@ -26,6 +27,10 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 pub(super) fn problem(error: &BoxError) -> Problem {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         refused(refusal)
+    } else if let Some(refusal) = error.downcast_ref::<NotAllowed>() {
+        not_allowed(refusal)
+    } else if let Some(error) = error.downcast_ref::<RateLimited>() {
+        rate_limited(error)
     } else if let Some(error) = error.downcast_ref::<LocalError>() {
         local(error)
     } else if let Some(error) = error.downcast_ref::<LinkError>() {
@@ -133,6 +138,45 @@ fn misdirected(detail: String) -> Problem {
         "destination_not_found",
     )
     .with_detail(detail)
+}
+
+fn not_allowed(refusal: &NotAllowed) -> Problem {
+    let key = format!("providers.{}.policy.allow", refusal.provider);
+    let problem = Problem::new(
+        StatusCode::FORBIDDEN,
+        "not-allowed-by-policy",
+        "The call is not allowed",
+        "http_request_denied",
+    );
+    match &refusal.why {
+        Why::NoRule(rule) => problem
+            .with_detail(format!(
+                "{refusal}. If it should be, whoever runs Daypass adds \"{rule}\" to {key}"
+            ))
+            .with_member("rule", rule.as_str()),
+        Why::Ambiguous => problem.with_detail(format!(
+            "{refusal}, and no rule of {key} can put it there, as its path could be read as that of \
+             another call: send it without escapes, parameters and doubled slashes"
+        )),
+        Why::Header(name) => problem.with_detail(format!(
+            "{refusal} with its header {name}, which may make another call of it: leave the header out"
+        )),
+    }
+}
+
+fn rate_limited(error: &RateLimited) -> Problem {
+    let (provider, key) = (&error.provider, error.whose.key());
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "rate-limited",
+        "Too many calls",
+        "http_request_denied",
+    )
+    .with_detail(format!(
+        "{error}. Retry later, or raise providers.{provider}.limits.{key}; the call was not sent"
+    ))
+    .with_member("limit", key)
+    .with_retry_after(error.retry_after)
 }
 
 fn local(error: &LocalError) -> Problem {

@@ -3,17 +3,18 @@
 //! Read [`mod@stack`] first: it names every layer, in order, with its reason.
 //!
 //! * `route`, `host`, `target`: whom a request is for and where it goes; everything else is refused.
+//! * `policy`: what may be called, and how often.
 //! * `local`: the calls under `/-/`, which this process answers itself.
 //! * `strip`, `links`: what does not pass, and what must be rewritten to stay usable.
 //! * `recover`, `inject`, `deadline`: one attempt with a token, and at most one more.
 //! * `admit`: how many requests at once.
 //! * `errors`: which error becomes which answer.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use http::HeaderName;
 
-use crate::http::Listen;
+use crate::{base::ids::ProviderName, http::Listen};
 
 mod admit;
 mod deadline;
@@ -22,6 +23,7 @@ mod host;
 mod inject;
 mod links;
 mod local;
+mod policy;
 mod recover;
 mod route;
 mod stack;
@@ -31,6 +33,7 @@ mod target;
 mod tests;
 
 pub use local::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls};
+pub use policy::{InvalidRule, Limits, Mode, Policy, Rate, Rule};
 pub use stack::{Outbound, Wiring, stack};
 
 /// `[outbound]`.
@@ -50,4 +53,8 @@ pub struct Config {
     pub response_timeout: Duration,
     /// Requests under way at once; more are answered 503 `overloaded`. Default 1024.
     pub max_in_flight: usize,
+    /// Whether providers are sent the app's `traceparent`, `tracestate` and `baggage`. Default no.
+    pub propagate_trace_context: bool,
+    /// What may be called at each provider, and how often; one that is not here is not restricted.
+    pub policies: BTreeMap<ProviderName, Policy>,
 }

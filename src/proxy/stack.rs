@@ -14,6 +14,7 @@ use super::{
     inject::{Attempt, InjectLayer},
     links::LinksLayer,
     local::{self, Calls, LocalLayer},
+    policy::AllowLayer,
     recover::RecoverLayer,
     route::{RouteLayer, Routed},
     strip::StripLayer,
@@ -27,6 +28,7 @@ use crate::{
         problem::RescueLayer,
     },
     provider::SharedProvider,
+    telemetry::trace::Tracer,
     token::TokenSource,
 };
 
@@ -49,6 +51,8 @@ pub struct Wiring {
     pub clock: SharedClock,
     /// Is told of every request.
     pub observer: Arc<dyn Observe>,
+    /// Traces requests, if there is a collector.
+    pub tracer: Option<Tracer>,
 }
 
 /// Builds the stack. Outermost first; every layer says why it stands where it does.
@@ -61,6 +65,7 @@ pub fn stack(wiring: Wiring) -> Outbound {
         client,
         clock,
         observer,
+        tracer,
     } = wiring;
     let links = Arc::clone(&local);
     let calls = Calls {
@@ -73,7 +78,7 @@ pub fn stack(wiring: Wiring) -> Outbound {
         // One body type for everything below, whoever made the body.
         .map_request(|request: Request<Incoming>| request.map(Body::from))
         // Outermost, so that problems and abandoned requests are logged and counted, too.
-        .layer(AccessLogLayer::new(observer))
+        .layer(AccessLogLayer::new(observer).traced(tracer))
         // Above everything that fails: one table turns every error into an answer.
         .layer(RescueLayer::new(errors::problem))
         // Where to connect, for users who are not; below the table, which knows nothing of links.
@@ -85,10 +90,12 @@ pub fn stack(wiring: Wiring) -> Outbound {
         // Takes out what is answered here, so that only provider calls go on.
         .layer(LocalLayer::new(calls))
         .layer_fn(takes::<_, Routed>)
+        // What the operator does not allow goes no further; a refusal costs no token.
+        .layer(AllowLayer)
         // Links that lead past us; only here is it still known how the caller addressed us.
         .layer(LinksLayer)
         // No credential but ours passes; outside of inject, which adds it.
-        .layer(StripLayer)
+        .layer(StripLayer::new(config.propagate_trace_context))
         // One more attempt at most; inside strip, so that the second is as clean as the first.
         .layer(RecoverLayer::new(
             Arc::clone(&tokens),

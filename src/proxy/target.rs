@@ -85,7 +85,7 @@ fn check_segments(path: &[u8]) -> Result<(), InvalidTarget> {
 }
 
 /// Percent-decodes once; what is not an escape stays.
-fn decode(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn decode(bytes: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((byte, after)) = next_decoded(rest) {

@@ -11,9 +11,9 @@
 //!    was made for, and nothing waits longer than it was put off for, counted from when somebody looks next.
 //!
 //! Beside connections a store keeps what the other direction needs, each with a contract of its own:
-//! [`Expiring`] records, [`Jobs`], [`Deliveries`], [`Meetings`], and the way from [`Accounts`] to
-//! connections; [`Seals`] goes through whatever of it is sealed, for [`rotation`]. [`Everything`] is a
-//! backend that keeps them all.
+//! [`Expiring`] records, [`Jobs`], [`Deliveries`], [`Meetings`], the [`Trail`] of who did what, and the way
+//! from [`Accounts`] to connections; [`Seals`] goes through whatever of it is sealed, for [`rotation`].
+//! [`Everything`] is a backend that keeps them all.
 //!
 //! Backends: `sqlite` (embedded, the default), `postgres`, `redis` (one server, sentinels, a cluster).
 //! To add one, implement [`Store`] and add an instance to `tests/store_contract`.
@@ -30,6 +30,7 @@ use crate::base::{
 
 mod accounts;
 mod archive;
+mod audit;
 mod config;
 mod deliveries;
 mod duty;
@@ -49,6 +50,7 @@ pub mod sqlite;
 
 pub use accounts::Accounts;
 pub use archive::{Archive, Attempt, Found, Record, Restored};
+pub use audit::{Deed, DeedFilter, Trail};
 pub use config::{Backend, Config, Way};
 pub use deliveries::{
     Accepted, Claimed, Deliveries, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus, NewEvent,
@@ -177,9 +179,15 @@ pub const CHECKED_EVERY: Duration = Duration::from_secs(12);
 pub type SharedStore = Arc<dyn Store>;
 
 /// A backend that keeps everything.
-pub trait Everything: Store + Accounts + Expiring + Jobs + Deliveries + Meetings + Seals {}
+pub trait Everything:
+    Store + Accounts + Expiring + Jobs + Deliveries + Meetings + Trail + Seals
+{
+}
 
-impl<T: Store + Accounts + Expiring + Jobs + Deliveries + Meetings + Seals> Everything for T {}
+impl<T: Store + Accounts + Expiring + Jobs + Deliveries + Meetings + Trail + Seals> Everything
+    for T
+{
+}
 
 /// The state that a write starts from. It is refused when the store holds another.
 #[derive(Clone, Debug, PartialEq, Eq)]

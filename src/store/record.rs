@@ -1,5 +1,6 @@
 //! The nouns of the store: what a connection, its grant and a renewal in progress look like.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::seal::Sealed;
@@ -56,7 +57,7 @@ pub enum Status {
 }
 
 /// Why only the user can mend a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReauthReason {
     /// The provider says that the grant is revoked, spent or expired.

@@ -4,19 +4,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-use tokio::{
-    sync::{Notify, oneshot},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Bearer, Config, Error,
     cache::Cache,
-    entry::{Entry, News, Outcome, Ticket},
+    entry::{Departure, Entry, News, Outcome, Ticket},
     held::Need,
     misconfigured::Misconfigured,
     observer::{self, Observer},
     renewal::Renewal,
+    spans,
     spool::{Spool, Spooled},
     trouble::Troubles,
     vault::Vault,
@@ -31,6 +29,7 @@ use crate::{
     },
     provider::{Account, CallError, SharedProvider},
     store::{self, Committed, Connection, Fence, ReauthReason, SharedStore},
+    telemetry::trace,
 };
 
 /// How often a caller boards anew before it is told that it takes too long.
@@ -80,9 +79,10 @@ impl Engine {
             if let Some(held) = entry.meeting(need, Instant::now()) {
                 return Ok(held);
             }
-            match entry.board(need) {
-                Ticket::Started(flight, announce) => {
-                    self.launch(Arc::clone(&entry), provider, need, announce);
+            let ticket = self.board(&entry, need);
+            match ticket {
+                Ticket::Started(flight, departure) => {
+                    self.launch(Arc::clone(&entry), provider, need, departure);
                     return or_whatever_lives(flight.outcome().await, &entry, need);
                 }
                 Ticket::Joined(flight) => {
@@ -117,9 +117,22 @@ impl Engine {
         let Some(provider) = self.providers.get(&entry.key.provider) else {
             return;
         };
-        if let Ticket::Started(_, announce) = entry.board(Need::Fresh) {
-            self.launch(Arc::clone(entry), provider, Need::Fresh, announce);
+        if let Ticket::Started(_, departure) = self.board(entry, Need::Fresh) {
+            self.launch(Arc::clone(entry), provider, Need::Fresh, departure);
         }
+    }
+
+    /// Joins a flight or begins one. It has a trace of its own, as it outlives whoever began it, and
+    /// serves others: it is linked to what it was begun for, and each of them to it.
+    fn board(&self, entry: &Entry, need: Need) -> Ticket {
+        let asking = trace::current();
+        let cause = asking.as_ref().map(|asking| asking.context());
+        let ticket = entry.board(need, || self.observer.tracer()?.background(cause));
+        let (Ticket::Started(flight, _) | Ticket::Joined(flight)) = &ticket;
+        if let (Some(asking), Some(span)) = (asking, flight.span) {
+            asking.link(span);
+        }
+        ticket
     }
 
     fn launch(
@@ -127,9 +140,11 @@ impl Engine {
         entry: Arc<Entry>,
         provider: &SharedProvider,
         need: Need,
-        announce: oneshot::Sender<Outcome>,
+        departure: Departure,
     ) {
         let (engine, provider) = (Arc::clone(self), Arc::clone(provider));
+        let Departure { announce, trace } = departure;
+        let traced = trace.clone();
         let flight = async move {
             let landing = Landing(Arc::clone(&entry));
             let owner = OwnerId::random(&*engine.random);
@@ -143,11 +158,14 @@ impl Engine {
                 asked_after: Mutex::new(entry.news()),
             };
             let outcome = renewal.run().await;
+            if let Some(trace) = traced {
+                spans::finish(&trace, &entry.key, &outcome);
+            }
             drop(landing);
             // Fails if nobody waits, which is as well.
             let _unheard = announce.send(outcome);
         };
-        drop(self.lifecycle.spawn(flight));
+        drop(self.lifecycle.spawn(trace::within(trace, flight)));
     }
 
     /// Takes the tokens of `connection`, or those that wait for it in the spool, into memory if they
@@ -237,15 +255,7 @@ impl Engine {
         if connection.as_ref().is_none_or(|now| now.id != fence.id) {
             self.forget(spooled).await;
         }
-        if let Err(error) = self.spool.settle(spooled).await {
-            tracing::warn!(
-                provider = %fence.key.provider,
-                user = %fence.key.user,
-                error = &error as &dyn std::error::Error,
-                "a spooled renewal is stored, but its file could not be removed",
-            );
-        }
-        self.observer.spooled(self.spool.len());
+        self.settle(spooled).await;
         tracing::info!(
             provider = %fence.key.provider,
             user = %fence.key.user,
@@ -253,6 +263,20 @@ impl Engine {
             "the store has answered for a spooled renewal",
         );
         Ok(connection)
+    }
+
+    /// The store has answered for `spooled`.
+    pub(super) async fn settle(&self, spooled: &Arc<Spooled>) {
+        let key = spooled.fence().key;
+        if let Err(error) = self.spool.settle(spooled).await {
+            tracing::warn!(
+                provider = %key.provider,
+                user = %key.user,
+                error = &error as &dyn std::error::Error,
+                "a spooled renewal is stored, but its file could not be removed",
+            );
+        }
+        self.observer.spooled(self.spool.len());
     }
 
     /// The connection of a spooled renewal was removed: its tokens are revoked, as nobody will use
@@ -282,10 +306,26 @@ impl Engine {
         self.unread.lock().pop_first().map(|(_, entry)| entry)
     }
 
+    /// Keeps tokens that the store has been asked to take, and has not answered for.
+    pub(super) async fn keep_meanwhile(&self, spooled: Spooled) -> Arc<Spooled> {
+        let spooled = Arc::new(spooled);
+        if let Err(error) = self.spool.put(Arc::clone(&spooled)).await {
+            let key = spooled.fence().key;
+            tracing::warn!(
+                provider = %key.provider,
+                user = %key.user,
+                error = &error as &dyn std::error::Error,
+                "the spool took no new tokens that the store is slow to take",
+            );
+        }
+        self.observer.spooled(self.spool.len());
+        spooled
+    }
+
     /// Keeps tokens that the store refused.
     pub(super) async fn spool_renewal(&self, spooled: Spooled) {
         let key = spooled.fence().key;
-        let put = self.spool.put(spooled).await;
+        let put = self.spool.put(Arc::new(spooled)).await;
         self.observer.spooled(self.spool.len());
         self.spooled.notify_one();
         match put {
@@ -317,6 +357,7 @@ impl Engine {
     /// The log line and the metric of one call.
     pub(super) fn tell_renewal(&self, renewal: &observer::Renewal<'_>, error: Option<&CallError>) {
         self.observer.renewed(renewal);
+        spans::call(renewal, error.is_some());
         let millis = u64::try_from(renewal.took.as_millis()).unwrap_or(u64::MAX);
         let (key, from) = (renewal.key, renewal.from);
         let outcome = renewal.outcome.as_str();

@@ -8,13 +8,13 @@
 //!    token may be spent. No call is made once the lease may have run out, and it is prolonged while
 //!    the provider thinks.
 //! 4. Commit, fenced by the generation that was read; if the store refuses, spool. Only then may
-//!    anybody use the new token.
+//!    anybody use the new token. While the store thinks, the spool has it too.
 //! 5. A refusal is believed after one more look at the store: a sibling may just have rotated. If an
 //!    earlier attempt had no clear answer, the store is looked at for a while.
 //!
 //! A flight runs in a task of its own. Nothing in it is cancelled by callers.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -45,6 +45,10 @@ const REMEMBER: Duration = Duration::from_secs(10);
 
 /// How long a store that failed is left alone for this connection.
 const STORE_REST: Duration = Duration::from_secs(1);
+
+/// A healthy store answers sooner. After this, new tokens are spooled as well: what only memory holds is
+/// lost with the process. And nobody waits any longer for a lease to be given back.
+const PROMPT: Duration = Duration::from_secs(1);
 
 /// Before a rotation is called lost, siblings have this part of a lease to store it: six of thirty
 /// seconds, twice what lies between two offers of a spool.
@@ -199,7 +203,8 @@ impl Renewal<'_> {
 
     /// Gives the lease back, so that nobody waits for it to run out.
     async fn release(&self) {
-        if let Err(error) = self.engine.store.release(&self.entry.key, self.owner).await {
+        let release = self.engine.store.release(&self.entry.key, self.owner);
+        if let Ok(Err(error)) = timeout(PROMPT, release).await {
             tracing::debug!(
                 provider = %self.entry.key.provider,
                 user = %self.entry.key.user,
@@ -423,10 +428,15 @@ impl Renewal<'_> {
         let fence = Fence::of(connection);
         let read_after = self.news();
         self.listen();
-        match self.engine.store.commit(&fence, renewed.clone()).await {
+        match self.commit(&fence, &renewed).await {
             Ok(Committed::Stored(stored)) => {
                 self.tell_issued(connection, &minted);
                 self.adopted(&stored, self.news())
+            }
+            // Carried out twice, by a spool that was offered meanwhile.
+            Ok(Committed::Superseded(newer)) if newer.tokens.as_ref() == Some(&renewed.tokens) => {
+                self.tell_issued(connection, &minted);
+                self.adopted(&newer, self.news())
             }
             Ok(Committed::Superseded(newer)) => {
                 // Nobody will use what was minted for a connection that was made anew meanwhile, or
@@ -450,6 +460,21 @@ impl Renewal<'_> {
                 self.adopted(connection, read_after)
             }
         }
+    }
+
+    async fn commit(&self, fence: &Fence, renewed: &Renewed) -> Result<Committed, store::Error> {
+        let mut commit = pin!(self.engine.store.commit(fence, renewed.clone()));
+        if let Ok(prompt) = timeout(PROMPT, &mut commit).await {
+            return prompt;
+        }
+        let meanwhile = self
+            .engine
+            .keep_meanwhile(Spooled::new(fence, renewed.clone()));
+        let (answer, spooled) = tokio::join!(commit, meanwhile);
+        if answer.is_ok() {
+            self.engine.settle(&spooled).await;
+        }
+        answer
     }
 
     /// The connection was removed while its tokens were minted: nobody will use them.

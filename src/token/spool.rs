@@ -111,12 +111,10 @@ impl Spool {
     }
 
     /// Keeps `spooled` in memory, then on disk. Fails if the disk does not take it; memory has it.
-    pub(super) async fn put(&self, spooled: Spooled) -> io::Result<()> {
+    pub(super) async fn put(&self, spooled: Arc<Spooled>) -> io::Result<()> {
         let name = name(&spooled.key);
-        let bytes = serde_json::to_vec(&spooled).map_err(io::Error::other)?;
-        self.waiting
-            .lock()
-            .insert(spooled.key.clone(), Arc::new(spooled));
+        let bytes = serde_json::to_vec(&*spooled).map_err(io::Error::other)?;
+        self.waiting.lock().insert(spooled.key.clone(), spooled);
         let _writing = self.writing.lock().await;
         self.disk.write(&name, &bytes).await
     }
@@ -293,12 +291,12 @@ mod tests {
     #[tokio::test]
     async fn a_removal_that_takes_long_does_not_take_a_later_renewal_with_it() {
         let (disk, spool) = spool(2, 0).await;
-        spool.put(renewal(7)).await.unwrap();
+        spool.put(Arc::new(renewal(7))).await.unwrap();
         let stored = spool.get(&key()).unwrap();
         let (settled, put, ()) = tokio::join!(
             biased;
             spool.settle(&stored),
-            spool.put(renewal(8)),
+            spool.put(Arc::new(renewal(8))),
             async {
                 tokio::task::yield_now().await;
                 disk.may_remove.add_permits(1);
@@ -313,7 +311,7 @@ mod tests {
         let (disk, spool) = spool(0, 1).await;
         let (put, settled, ()) = tokio::join!(
             biased;
-            spool.put(renewal(7)),
+            spool.put(Arc::new(renewal(7))),
             async { spool.settle(&spool.get(&key()).unwrap()).await },
             async {
                 tokio::task::yield_now().await;
@@ -328,11 +326,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_put_before_an_older_renewal_is_settled_stays_in_memory_and_on_disk() {
         let (disk, spool) = spool(1, 1).await;
-        spool.put(renewal(7)).await.unwrap();
+        spool.put(Arc::new(renewal(7))).await.unwrap();
         let stored = spool.get(&key()).unwrap();
         let (put, settled, ()) = tokio::join!(
             biased;
-            spool.put(renewal(8)),
+            spool.put(Arc::new(renewal(8))),
             spool.settle(&stored),
             async {
                 tokio::task::yield_now().await;

@@ -74,6 +74,7 @@ async fn all_the_rest(seen: &mut Seen<'_>, anna: &Created) {
         ("POST", "/v1/deliveries/replay", Some(&json!({}))),
         ("POST", "/v1/deliveries/replay", Some(&misplaced)),
         ("GET", "/v1/deliveries", None),
+        ("GET", "/v1/openapi.json", None),
     ] {
         seen.call(method, path, path, body).await;
     }
@@ -100,6 +101,7 @@ async fn all_the_rest(seen: &mut Seen<'_>, anna: &Created) {
             "/v1/managed-users/calcom/mia",
         ),
         ("DELETE", ONE, "/v1/connections/calendly/anna"),
+        ("GET", "/v1/audit", "/v1/audit?limit=200"),
     ] {
         seen.call(method, route, path, None).await;
     }

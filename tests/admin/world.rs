@@ -72,6 +72,7 @@ impl World {
         let loaded = config::load(&request, &environment);
         let loaded = loaded.unwrap_or_else(|problems| panic!("{problems:?}"));
         let sidecar = Sidecar::start(&loaded.settings).await.unwrap();
+        loaded.secrets.watch(sidecar.lifecycle(), || {});
         Self {
             sandbox,
             sidecar,
@@ -118,6 +119,37 @@ impl World {
     pub(crate) async fn outbound(&self, user: &str, path: &str) -> Answer {
         let url = format!("http://{}{path}", self.sidecar.outbound());
         Answer::read(self.http.get(url).header("x-user-id", user)).await
+    }
+
+    /// A call of the app without a body.
+    pub(crate) async fn app_orders(&self, user: &str, path: &str) -> Answer {
+        let url = format!("http://{}{path}", self.sidecar.outbound());
+        Answer::read(self.http.post(url).header("x-user-id", user)).await
+    }
+
+    /// Opens a link in a browser that goes wherever it is sent, until it is back at the app; where.
+    pub(crate) async fn consent(&self, link: &str) -> String {
+        let direct = reqwest::redirect::Policy::none();
+        let browser = reqwest::Client::builder().no_proxy().redirect(direct);
+        let browser = browser.build().unwrap();
+        let ingress = format!("http://{}", self.sidecar.ingress());
+        let (mut next, mut cookie) = (link.to_owned(), String::new());
+        while !next.starts_with("https://app.example.org/") {
+            // Where the ingress listener is said to be, nobody is.
+            let at = next.replace("http://127.0.0.1:9", &ingress);
+            let call = browser.get(at).header("cookie", &cookie);
+            let answer = Answer::read(call).await;
+            assert!(answer.status.is_redirection(), "{answer:?}");
+            for set in answer.headers.get_all("set-cookie") {
+                let set = set.to_str().unwrap().split(';').next().unwrap();
+                // The provider has cookies of its own.
+                if set.starts_with("daypass-") {
+                    set.clone_into(&mut cookie);
+                }
+            }
+            next = answer.header("location").to_owned();
+        }
+        next
     }
 
     /// Makes a user of Calendly, and imports the grant.

@@ -14,6 +14,7 @@ mod binary;
 mod emulators;
 
 mod admin;
+mod audit;
 mod checking;
 mod connections;
 mod demo;

@@ -104,7 +104,11 @@ fn a_drain_is_told_by_probes_and_a_second_signal_cuts_it_short() {
     assert_eq!(get(&format!("{admin}/livez")).status, 200);
     let set = format!("admin.listen={}", admin.strip_prefix("http://").unwrap());
     let health = home.run(&["health", "--set", &set]).fails(1, &["503"]);
-    assert_eq!(health.out, "draining\n");
+    let reason = "told to end; finishes what is under way, within 25 s";
+    assert_eq!(
+        health.out,
+        format!("draining\n  process is draining: {reason}\n")
+    );
 
     sidecar.signal("TERM");
     assert_eq!(sidecar.ended(), Some(1));

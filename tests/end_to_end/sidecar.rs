@@ -137,10 +137,18 @@ impl Sidecar {
         told: &[(&str, &str)],
         http: reqwest::Client,
     ) -> Self {
-        let mut child = binary()
+        let mut command = binary();
+        command
             .arg("run")
             .args(arguments)
-            .envs(told.iter().copied())
+            .envs(told.iter().copied());
+        Self::start_by(command, http).await
+    }
+
+    /// As [`Self::start`], by a command that becomes it.
+    pub(crate) async fn start_by(mut command: Command, http: reqwest::Client) -> Self {
+        let mut child = command
+            .kill_on_drop(true)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -183,8 +191,12 @@ impl Sidecar {
 
     /// SIGTERM only; [`Self::ended`] waits.
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         let done = std::process::Command::new("kill")
-            .args(["-TERM", &self.pid().to_string()])
+            .args([&format!("-{name}"), &self.pid().to_string()])
             .status();
         assert!(done.unwrap().success());
     }

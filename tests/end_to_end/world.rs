@@ -138,7 +138,8 @@ client_secret = "{}"
         fs::write(self.config(), text.replace(from, to)).unwrap();
     }
 
-    fn arguments(&self) -> Vec<String> {
+    /// The options of every process.
+    pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["--config".to_owned(), self.config().display().to_string()];
         for setting in &self.settings {
             arguments.extend(["--set".to_owned(), setting.clone()]);
@@ -161,6 +162,13 @@ client_secret = "{}"
         let mut arguments = self.arguments();
         arguments.extend(options.iter().map(ToString::to_string));
         self.start(&arguments, &[]).await
+    }
+
+    /// Starts a sidecar by a command that becomes it.
+    pub(crate) async fn sidecar_by(&self, command: tokio::process::Command) -> Sidecar {
+        let sidecar = Sidecar::start_by(command, self.http.clone()).await;
+        self.logs.lock().push(sidecar.log.clone());
+        sidecar
     }
 
     async fn start(&self, arguments: &[String], told: &[(&str, &str)]) -> Sidecar {

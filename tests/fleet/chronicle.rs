@@ -143,6 +143,42 @@ pub(crate) struct Events {
     pub(crate) revoked: Vec<(String, Millis)>,
 }
 
+impl Events {
+    /// What concerns `token` of `user` and its successor, in order: for whoever wants to know why.
+    pub(crate) fn story(&self, user: &str, token: &str) -> String {
+        let sent: Vec<_> = self
+            .sendings
+            .iter()
+            .filter(|call| call.token == token)
+            .collect();
+        let places: Vec<_> = sent.iter().map(|call| call.who.place).collect();
+        let from = sent.first().map_or(0, |call| call.at) - 10_000;
+        let concerns = |part: &Part| match part {
+            Part::Store | Part::Provider => true,
+            Part::Process(place) | Part::WayToStore(place) | Part::WayToProvider(place) => {
+                places.contains(place)
+            }
+        };
+        let mut told: Vec<(Millis, String)> = Vec::new();
+        told.extend(sent.iter().map(|call| (call.at, format!("{call:?}"))));
+        let accepted = self.accepted.iter().filter(|one| one.token == token);
+        told.extend(accepted.map(|one| (one.at, format!("{one:?}"))));
+        let stored = self.stored.iter().filter(|state| state.user == user);
+        told.extend(stored.map(|state| (state.at, format!("{state:?}"))));
+        let faults = self.faults.iter().filter(|fault| concerns(&fault.part));
+        told.extend(faults.map(|fault| (fault.from, format!("{fault:?}"))));
+        let deaths = self.deaths.iter();
+        let deaths = deaths.filter(|death| places.contains(&death.who.place));
+        told.extend(deaths.map(|death| (death.at, format!("{death:?}"))));
+        let asked = self.requests.iter().filter(|request| request.user == user);
+        told.extend(asked.map(|request| (request.from, format!("{request:?}"))));
+        told.sort();
+        let told = told.into_iter().filter(|(at, _)| *at >= from);
+        told.map(|(at, what)| format!("\n    {at} {what}"))
+            .collect()
+    }
+}
+
 /// The events of a run that is under way.
 #[derive(Debug, Default)]
 pub(crate) struct Chronicle(Mutex<Events>);

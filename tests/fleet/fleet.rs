@@ -17,7 +17,10 @@ use daypass::{
 use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Mutex as AsyncMutex,
+    time::{sleep, timeout},
+};
 
 use crate::{
     chronicle::{Accepted, ApiCall, Millis, Request, Stored, Who, now},
@@ -46,6 +49,8 @@ pub(crate) struct Fleet {
     store: SharedStore,
     keys: KeyRing,
     read: Mutex<(Read, Read)>,
+    /// What was found in the store last: each user's refresh token, and why it is marked.
+    last: AsyncMutex<BTreeMap<String, (String, Option<String>)>>,
 }
 
 /// A user of the app.
@@ -103,6 +108,7 @@ impl Fleet {
             targets: Targets::new(places),
             keys: KeyRing::new("k1", vec![key]).unwrap(),
             read: Mutex::default(),
+            last: AsyncMutex::default(),
             ground,
         };
         let lines: Vec<Value> = fleet
@@ -223,32 +229,40 @@ impl Fleet {
 
     /// Notes each state of the store that is new; while the store fails, none.
     pub(crate) async fn watch_store(self: Arc<Self>) {
-        let mut last: BTreeMap<String, (String, Option<String>)> = BTreeMap::new();
         loop {
-            let everything = daypass::store::Filter::default();
-            let page = self.store.page(&everything, None, 1_000);
-            // Not cut off: the store has patience of its own, and connections learn from what they wait for.
-            let page = page.await.unwrap_or_default();
-            for connection in page {
-                let user = connection.key.to_string();
-                let state = (self.token_of(&connection), marked(&connection));
-                if last.get(&user) != Some(&state) {
-                    let (token, marked) = state.clone();
-                    last.insert(user.clone(), state);
-                    let at = now();
-                    let stored = Stored {
-                        user,
-                        token,
-                        marked,
-                        at,
-                    };
-                    self.ground
-                        .chronicle
-                        .with(|events| events.stored.push(stored));
-                }
-            }
+            self.look_at_store().await;
             sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Notes what the store has now, and is new; whether it answered. One look at a time, so that none
+    /// overtakes a later one.
+    pub(crate) async fn look_at_store(&self) -> bool {
+        let mut last = self.last.lock().await;
+        let everything = daypass::store::Filter::default();
+        // Not cut off: the store has patience of its own, and connections learn from what they wait for.
+        let Ok(page) = self.store.page(&everything, None, 1_000).await else {
+            return false;
+        };
+        for connection in page {
+            let user = connection.key.to_string();
+            let state = (self.token_of(&connection), marked(&connection));
+            if last.get(&user) != Some(&state) {
+                let (token, marked) = state.clone();
+                last.insert(user.clone(), state);
+                let at = now();
+                let stored = Stored {
+                    user,
+                    token,
+                    marked,
+                    at,
+                };
+                self.ground
+                    .chronicle
+                    .with(|events| events.stored.push(stored));
+            }
+        }
+        true
     }
 
     /// The refresh token of a connection, by its id.

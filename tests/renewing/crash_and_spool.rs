@@ -149,6 +149,51 @@ async fn tokens_that_the_store_refuses_are_used_at_once_and_stored_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tokens_that_the_store_is_slow_to_take_outlive_the_process() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let doomed = world.sidecar(1).await;
+    world.store.faults.lock().commit_never_arrives = true;
+    let asking = tokio::spawn({
+        let (doomed, key) = (doomed.clone(), key.clone());
+        async move { doomed.bearer(&key).await }
+    });
+    let spool = world.spool.path().join("spool/");
+    let in_spool = || std::fs::read_dir(&spool).is_ok_and(|files| files.count() == 1);
+    for _ in 0..100 {
+        if !in_spool() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    assert!(in_spool() && doomed.tokens.health().spooled == 1);
+    assert!(!asking.is_finished(), "the store may still answer");
+    doomed.lifecycle.stop();
+    asking.abort();
+
+    world.store.faults.lock().commit_never_arrives = false;
+    let heir = world.sidecar(2).await;
+    assert_eq!(heir.bearer(&key).await.unwrap(), "access-1");
+    sleep(secs(30)).await;
+    settle_files(&heir).await;
+    assert_eq!(world.stored(&key).await.generation.get(), 2);
+    assert_eq!(world.provider.renewals(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_is_rid_of_what_the_store_took_at_last() {
+    let world = World::new();
+    let key = world.connect("u1", secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.store.faults.lock().commit_takes = secs(4);
+    assert_eq!(sidecar.bearer(&key).await.unwrap(), "access-1");
+    assert_eq!(world.stored(&key).await.generation.get(), 2);
+    assert_eq!(sidecar.tokens.health().spooled, 0);
+    let spool = world.spool.path().join("spool");
+    let files = std::fs::read_dir(spool).unwrap();
+    assert_eq!(files.count(), 0, "it was there, and is not any more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn spooled_tokens_survive_a_crash() {
     let world = World::new();
     let key = world.connect("u1", secs(0)).await;

@@ -31,6 +31,8 @@ pub(crate) struct Faults {
     pub(crate) load_takes: Duration,
     /// The answer to a commit takes this long.
     pub(crate) commit_takes: Duration,
+    /// Commits get lost on the way, and are never answered.
+    pub(crate) commit_never_arrives: bool,
     /// Reads fail.
     pub(crate) refuse_loads: bool,
     /// Commits fail.
@@ -445,6 +447,9 @@ impl Store for MemoryStore {
         self.up()?;
         if self.faults.lock().refuse_commits {
             return Err(unavailable("it takes no commits"));
+        }
+        if self.faults.lock().commit_never_arrives {
+            std::future::pending::<()>().await;
         }
         let committed = self.fenced(fence, |row| {
             row.earlier.clear();

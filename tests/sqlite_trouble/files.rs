@@ -254,7 +254,7 @@ async fn a_file_that_a_newer_version_has_taken_over_is_left_by_those_that_run() 
             error,
             Error::FromTheFuture {
                 found: 99,
-                known: 4
+                known: 5
             }
         );
         assert!(is_future, "{error:?}");

@@ -19,6 +19,8 @@ mod adopting;
 #[cfg(test)]
 mod attempts;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod bench;
 #[cfg(test)]
 mod changes;
@@ -291,6 +293,12 @@ macro_rules! contract {
             seals: a_record_that_was_sealed_anew_ends_when_it_would_have,
             seals: what_does_not_open_is_left_as_it_is_and_told,
             seals: a_connection_with_two_keys_is_sealed_anew_as_a_whole,
+            audit: a_record_reads_back_as_it_was_whatever_its_words,
+            audit: a_record_that_is_written_again_is_one,
+            audit: records_are_listed_page_by_page_the_newest_first,
+            audit: records_are_filtered,
+            audit: records_of_long_ago_are_forgotten_the_oldest_first,
+            audit: few_that_fit_are_found_among_many_that_do_not,
             clocks: a_dead_workers_line_is_taken_over_in_time_though_the_clock_was_set_back,
             clocks: a_line_is_held_on_to_though_the_clock_was_set_back,
             clocks: a_retry_waits_no_longer_when_the_clock_is_set_back,

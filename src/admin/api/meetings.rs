@@ -1,6 +1,7 @@
 //! `GET /v1/meetings`: a user's meetings, in the order of their beginning.
 
 use axum::{Json, extract::State};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Api, Route};
@@ -8,7 +9,8 @@ use crate::{
     admin::{
         Trouble,
         extract::{Line, Params},
-        page::{Limit, Page, Place, place},
+        kinds,
+        page::{Limit, MAX_CURSOR, Page, Place, place},
     },
     base::{
         clock::Timestamp,
@@ -19,11 +21,21 @@ use crate::{
 };
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![Route::get("/meetings", list)]
+    vec![
+        Route::get("/meetings", "listMeetings", list)
+            .does("Lists a user's meetings of all providers, in the order of their beginning.")
+            .asks::<Which>()
+            .answers::<Page<Meeting>>(200, "A page of them.")
+            .fails(&[
+                kinds::NO_MEETINGS,
+                kinds::INCONSISTENT_RECORD,
+                kinds::STORE_UNAVAILABLE,
+            ]),
+    ]
 }
 
 /// Which meetings.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Which {
     /// Whose.
@@ -34,6 +46,8 @@ struct Which {
     from: Option<Timestamp>,
     /// Only those that begin before this.
     until: Option<Timestamp>,
+    /// Where the page begins: the `next_cursor` of the one before.
+    #[schemars(length(max = MAX_CURSOR))]
     cursor: Option<String>,
     #[serde(default)]
     limit: Limit,

@@ -1,23 +1,20 @@
 //! The API for operators, under `/v1`: a file for each resource.
 //!
-//! 1. Every route is in the table of its resource ([`Route`]), from which the router is made and
-//!    [`routes`] tells: what is not in it does not exist.
-//! 2. What is read and answered are types of their own, so that a description can be made from them.
-//! 3. What changes something runs in a task of its own and is finished, whoever leaves.
+//! 1. Every route is in the table of its resource ([`Route`]), from which the router is made and the
+//!    description ([`openapi`](super::openapi)): what is not in it does not exist.
+//! 2. What is read and answered are types of their own, from which the description is made, too.
+//! 3. What changes something runs in a task of its own and is finished, whoever leaves; it is audited.
 
-use std::{collections::BTreeSet, fmt, future::Future, sync::Arc};
+use std::{collections::BTreeSet, future::Future, sync::Arc};
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    handler::Handler,
-    middleware,
-    routing::{self, MethodRouter},
-};
+use axum::{Router, extract::DefaultBodyLimit, middleware};
 
 use super::{
     Trouble,
+    audit::{Actor, Audit, Order},
     gate::{self, Gate},
+    kinds,
+    route::Operation,
 };
 use crate::{
     base::{clock::SharedClock, ids::ProviderName, lifecycle::Lifecycle},
@@ -28,15 +25,23 @@ use crate::{
     webhook::{Replays, Subscriptions},
 };
 
+mod audit;
 mod connect_links;
 mod connections;
 mod deliveries;
+mod description;
 mod imports;
 mod managed_users;
 mod meetings;
 mod view;
 
+pub use audit::AuditView;
 pub use view::ConnectionView;
+pub(super) use {
+    connections::Selection,
+    deliveries::number,
+    view::{DeliveryView, WholeView},
+};
 
 /// What the API is answered from.
 #[expect(missing_debug_implementations, reason = "handles of other rooms")]
@@ -57,6 +62,8 @@ pub struct Parts {
     pub archive: Option<Archive>,
     /// Delivers again.
     pub replays: Replays,
+    /// Writes down who does what.
+    pub audit: Audit,
     /// Tells the time.
     pub clock: SharedClock,
     /// Finishes what was begun.
@@ -69,31 +76,40 @@ type Api = Arc<Parts>;
 /// The largest body, in bytes. The longest tokens are a few kilobytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// One method at one address.
-struct Route {
-    method: &'static str,
-    path: &'static str,
-    handler: MethodRouter<Api>,
-}
+/// A route of the API.
+type Route = super::route::Route<Api>;
 
 /// Every route, as method and path, in the order of the documentation.
 pub fn routes() -> Vec<(&'static str, String)> {
-    let all = table().into_iter();
+    let all = operations().into_iter();
     all.map(|route| (route.method, format!("/v1{}", route.path)))
         .collect()
 }
 
+/// Every problem, as status and word.
+pub fn problems() -> Vec<(u16, &'static str)> {
+    let all = kinds::ALL.iter();
+    all.map(|kind| (kind.status.as_u16(), kind.slug)).collect()
+}
+
+/// What is told of every route.
+pub(super) fn operations() -> Vec<Operation> {
+    let routes = table().into_iter();
+    routes.map(|route| route.operation().clone()).collect()
+}
+
 /// The router of everything below `/v1`.
-pub(super) fn router(parts: Parts, gate: Gate) -> Router {
-    let router = table().into_iter().fold(Router::new(), |router, route| {
-        router.route(route.path, route.handler)
-    });
-    router
+pub(super) fn router(parts: Arc<Parts>, gate: Gate) -> Router {
+    let routes = table().into_iter().map(Route::into_strict);
+    routes
+        .fold(Router::new(), |router, (path, handler)| {
+            router.route(path, handler)
+        })
         .fallback(async || Trouble::NotFound)
         .method_not_allowed_fallback(async || Trouble::WrongMethod)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(gate, gate::pass))
-        .with_state(Arc::new(parts))
+        .with_state(parts)
 }
 
 fn table() -> Vec<Route> {
@@ -104,57 +120,31 @@ fn table() -> Vec<Route> {
         managed_users::routes(),
         meetings::routes(),
         deliveries::routes(),
+        audit::routes(),
+        description::routes(),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-// === impl Route ===
-
-impl Route {
-    fn get<H: Handler<T, Api>, T: 'static>(path: &'static str, handler: H) -> Self {
-        Self {
-            method: "GET",
-            path,
-            handler: routing::get(handler),
-        }
-    }
-
-    fn put<H: Handler<T, Api>, T: 'static>(path: &'static str, handler: H) -> Self {
-        Self {
-            method: "PUT",
-            path,
-            handler: routing::put(handler),
-        }
-    }
-
-    fn post<H: Handler<T, Api>, T: 'static>(path: &'static str, handler: H) -> Self {
-        Self {
-            method: "POST",
-            path,
-            handler: routing::post(handler),
-        }
-    }
-
-    fn delete<H: Handler<T, Api>, T: 'static>(path: &'static str, handler: H) -> Self {
-        Self {
-            method: "DELETE",
-            path,
-            handler: routing::delete(handler),
-        }
-    }
-}
-
-impl fmt::Debug for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.path)
-    }
-}
-
 // === impl Parts ===
 
 impl Parts {
+    /// Does `work` by the order of `actor` to its end, whoever stops waiting for it, and leaves a record;
+    /// `tell` says what came of it, if that is worth a word.
+    pub(super) async fn audited<T: Send + 'static>(
+        &self,
+        actor: Actor,
+        order: Order,
+        work: impl Future<Output = Result<T, Trouble>> + Send + 'static,
+        tell: fn(&T) -> Option<String>,
+    ) -> Result<T, Trouble> {
+        let audit = self.audit.clone();
+        self.finish(async move { audit.telling(&actor, order, work, tell).await })
+            .await
+    }
+
     /// Runs `work` to its end, whoever stops waiting for it.
     async fn finish<T: Send + 'static>(
         &self,

@@ -1,8 +1,9 @@
 //! Connections and deliveries as the API shows them. Never with a token.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Parts;
+use super::{Parts, connections, deliveries};
 use crate::{
     admin::Trouble,
     base::{
@@ -15,13 +16,22 @@ use crate::{
 };
 
 /// A connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Connection", example = serde_json::json!({
+    "provider": "calendly", "user": "u_42", "status": "active", "reason": null, "since": null,
+    "generation": 7, "expires_at": "2026-11-26T11:05:00Z", "renewed_at": "2026-11-26T09:05:00Z",
+    "refresh_expires_at": null, "renewable": true, "failures": 0, "retry_at": null,
+    "external_id": "https://api.calendly.com/users/AAAA", "organization": null,
+    "managed_user_id": null, "scope": null, "created_at": "2026-10-01T08:00:00Z",
+    "updated_at": "2026-11-26T09:05:00Z",
+}))]
 pub struct ConnectionView {
     /// Where.
     pub provider: ProviderName,
     /// Who.
     pub user: UserId,
     /// `active` or `needs_reauth`.
+    #[schemars(with = "connections::StatusWord")]
     pub status: &'static str,
     /// Why it needs its user, if it does.
     pub reason: Option<ReauthReason>,
@@ -56,34 +66,57 @@ pub struct ConnectionView {
 }
 
 /// A connection with all that belongs to it.
-#[derive(Serialize)]
-pub(super) struct WholeView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WholeConnection", transform = without_examples)]
+pub(in crate::admin) struct WholeView {
     #[serde(flatten)]
-    connection: ConnectionView,
+    pub(in crate::admin) connection: ConnectionView,
     /// Its webhook subscription; `null` if none was asked for.
-    subscription: Option<subscription::View>,
+    pub(in crate::admin) subscription: Option<subscription::View>,
     /// How far its meetings are read; `null` if nobody asked.
-    sync: Option<Progress>,
+    pub(in crate::admin) sync: Option<Progress>,
 }
 
 /// A delivery.
-#[derive(Serialize)]
-pub(super) struct DeliveryView {
-    id: u64,
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Delivery", example = serde_json::json!({
+    "id": 17, "webhook_id": "msg_0199c1a2b3c47d5e8f90a1b2c3d4e5f6_u_42",
+    "event": "0199c1a2-b3c4-7d5e-8f90-a1b2c3d4e5f6", "name": "invitee.created",
+    "provider": "calendly", "user": "u_42", "status": "dead", "attempts": 19,
+    "accepted_at": "2026-11-23T09:05:00Z", "first_tried_at": "2026-11-23T09:05:00Z",
+    "at": "2026-11-26T09:05:00Z", "last_error": "the app answered 500",
+}))]
+pub(in crate::admin) struct DeliveryView {
+    /// Its number.
+    pub(in crate::admin) id: u64,
     /// What the app knows it by, over all tries and replays: `webhook-id`.
-    webhook_id: String,
-    event: EventId,
-    name: String,
-    provider: ProviderName,
-    /// `null` if it is nobody's.
-    user: Option<UserId>,
-    status: &'static str,
-    attempts: u32,
-    accepted_at: Timestamp,
-    first_tried_at: Option<Timestamp>,
+    pub(in crate::admin) webhook_id: String,
+    /// What is delivered.
+    pub(in crate::admin) event: EventId,
+    /// The event's name, such as `invitee.created`.
+    pub(in crate::admin) name: String,
+    /// The event's provider.
+    pub(in crate::admin) provider: ProviderName,
+    /// For whom; `null` if it is nobody's.
+    pub(in crate::admin) user: Option<UserId>,
+    /// How far it is.
+    #[schemars(with = "deliveries::StatusWord")]
+    pub(in crate::admin) status: &'static str,
+    /// How often it was tried, since it was accepted or last replayed.
+    pub(in crate::admin) attempts: u32,
+    /// When the event was accepted.
+    pub(in crate::admin) accepted_at: Timestamp,
+    /// When it was first tried, since it was accepted or last replayed.
+    pub(in crate::admin) first_tried_at: Option<Timestamp>,
     /// When it is tried next, or was delivered or given up.
-    at: Timestamp,
-    last_error: Option<String>,
+    pub(in crate::admin) at: Timestamp,
+    /// What the last try came to, for people.
+    pub(in crate::admin) last_error: Option<String>,
+}
+
+/// Those of a part are none of the whole.
+fn without_examples(schema: &mut schemars::Schema) {
+    schema.remove("examples");
 }
 
 // === impl ConnectionView ===
@@ -123,7 +156,7 @@ impl From<&Connection> for ConnectionView {
 
 impl Parts {
     /// The connection of `key`; one of a provider that is no longer configured is shown, too.
-    pub(super) async fn load(&self, key: &ConnectionKey) -> Result<Connection, Trouble> {
+    pub(in crate::admin) async fn load(&self, key: &ConnectionKey) -> Result<Connection, Trouble> {
         let Some(connection) = self.store.load(key).await? else {
             self.knows(&key.provider)?;
             return Err(Trouble::NotConnected(key.clone()));
@@ -132,7 +165,10 @@ impl Parts {
     }
 
     /// `connection` with all that belongs to it.
-    pub(super) async fn whole(&self, connection: &Connection) -> Result<WholeView, Trouble> {
+    pub(in crate::admin) async fn whole(
+        &self,
+        connection: &Connection,
+    ) -> Result<WholeView, Trouble> {
         let key = &connection.key;
         let (subscription, sync) =
             futures_util::future::try_join(self.subscriptions.view(key), self.sync.progress(key))

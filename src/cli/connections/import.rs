@@ -14,9 +14,11 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use prometheus_client::metrics::counter::Counter;
 
 use super::{Outcome, report::Counts, with_core};
 use crate::{
+    admin::audit::{Action, Actor, Order},
     app::Core,
     base::{clock::Timestamp, ids::ConnectionKey, ids::ProviderName, secret::Secret},
     cli::{
@@ -65,6 +67,7 @@ enum Format {
 pub(in crate::cli) fn run(
     options: &Options,
     loaded: &Loaded,
+    operator: &Actor,
     json: bool,
     out: &mut dyn Write,
 ) -> Outcome {
@@ -87,7 +90,14 @@ pub(in crate::cli) fn run(
         Ok(only_read(rows, &loaded.settings))
     } else {
         with_core(&loaded.settings, async |core| {
-            import_all(core, &loaded.settings, rows, options.replace, &bar).await
+            let replaced = options.replace.then(|| "replace".to_owned());
+            let order = Order::to(Action::Import)
+                .about_some(options.provider.clone(), None)
+                .with(replaced);
+            let importing = import_all(core, &loaded.settings, rows, options.replace, &bar);
+            let audit = core.audit(Counter::default());
+            let tell = |counts: &Counts| Some(counts.as_line());
+            audit.telling(operator, order, importing, tell).await
         })
     };
     bar.finish_and_clear();

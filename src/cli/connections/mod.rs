@@ -8,7 +8,7 @@ use std::{io::Write, path::Path};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Context, Error, Outcome, block_on};
+use super::{Context, Error, Outcome, block_on, operator};
 use crate::{
     app::{Core, Role},
     base::{
@@ -26,6 +26,10 @@ mod refresh;
 mod report;
 mod revoke;
 mod show;
+
+/// Of what the rooms log, only what nobody else says: that a key file was made, that something is not in
+/// the audit.
+pub(super) const LOGGED: &str = "off,daypass::app=warn,daypass::audit=warn";
 
 /// What to do with connections.
 #[derive(Debug, Subcommand)]
@@ -55,17 +59,17 @@ pub(super) struct Which {
 pub(super) fn run(command: &Command, context: &Context<'_>, out: &mut dyn Write) -> Outcome {
     let loaded = context.loaded()?;
     let json = context.global.json;
-    // Of what the rooms log, only what nobody else says: that a key file was made.
     log::init(&telemetry::Config {
-        log: "off,daypass::app=warn".to_owned(),
+        log: LOGGED.to_owned(),
         ..loaded.settings.telemetry.clone()
     })?;
+    let operator = operator::of(context.environment);
     match command {
         Command::List(options) => list::run(options, &loaded, json, out),
         Command::Show(which) => show::run(which, &loaded, json, out),
-        Command::Import(options) => import::run(options, &loaded, json, out),
-        Command::Refresh(options) => refresh::run(options, &loaded, json, out),
-        Command::Revoke(which) => revoke::run(which, &loaded, json, out),
+        Command::Import(options) => import::run(options, &loaded, &operator, json, out),
+        Command::Refresh(options) => refresh::run(options, &loaded, &operator, json, out),
+        Command::Revoke(which) => revoke::run(which, &loaded, &operator, json, out),
     }
 }
 

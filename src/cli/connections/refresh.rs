@@ -3,9 +3,11 @@
 use std::io::Write;
 
 use clap::Args;
+use prometheus_client::metrics::counter::Counter;
 
 use super::{Outcome, Which, existing, must_exist, show, view, with_core};
 use crate::{
+    admin::audit::{Action, Actor, Order},
     cli::{known, write, write_json},
     config::Loaded,
 };
@@ -24,15 +26,19 @@ pub(in crate::cli) struct Options {
 pub(in crate::cli) fn run(
     options: &Options,
     loaded: &Loaded,
+    operator: &Actor,
     json: bool,
     out: &mut dyn Write,
 ) -> Outcome {
     known::provider(&options.which.provider, &loaded.settings)?;
     must_exist(loaded)?;
     let renewed = with_core(&loaded.settings, async |core| {
-        core.tokens
-            .refresh(&options.which.key(), options.force)
-            .await?;
+        let key = options.which.key();
+        let forced = options.force.then(|| "force".to_owned());
+        let order = Order::to(Action::Refresh).about(&key).with(forced);
+        let audit = core.audit(Counter::default());
+        let renewing = core.tokens.refresh(&key, options.force);
+        audit.of(operator, order, renewing).await?;
         existing(core, &options.which).await
     })?;
     let view = view(&renewed);

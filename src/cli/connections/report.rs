@@ -61,15 +61,20 @@ impl Counts {
         None
     }
 
+    /// What was written.
+    pub(super) fn as_line(&self) -> String {
+        format!(
+            "{} created, {} replaced, {} unchanged",
+            self.created, self.replaced, self.unchanged
+        )
+    }
+
     /// For people: the figures, then the bad lines.
     pub(super) fn as_text(&self) -> String {
         let mut text = if self.dry_run {
             format!("Nothing was imported: {} good", self.good)
         } else {
-            format!(
-                "{} created, {} replaced, {} unchanged",
-                self.created, self.replaced, self.unchanged
-            )
+            self.as_line()
         };
         // Writing to a string cannot fail.
         let _written = writeln!(

@@ -3,10 +3,13 @@
 use std::{io::Write, sync::Arc};
 
 use clap::{Args, Subcommand};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 
-use super::{Context, Error, Outcome, connections, table, write, write_json};
+use super::{Context, Error, Outcome, connections, operator, table, write, write_json};
 use crate::{
+    admin::audit::{Action, Actor, Order},
+    app::Core,
     base::{
         clock::Timestamp,
         ids::{ProviderName, UserId},
@@ -78,7 +81,7 @@ pub(super) fn run(command: &Command, context: &Context<'_>, out: &mut dyn Write)
     connections::must_exist(&loaded)?;
     // Who asks for a list wants a list; trouble with opening is told, whatever the level.
     log::init(&telemetry::Config {
-        log: "off,daypass::app=warn".to_owned(),
+        log: connections::LOGGED.to_owned(),
         ..loaded.settings.telemetry.clone()
     })?;
     let (settings, json) = (loaded.settings, context.global.json);
@@ -91,10 +94,9 @@ pub(super) fn run(command: &Command, context: &Context<'_>, out: &mut dyn Write)
             show(&found, json, out)
         }
         Command::Replay(replay) => {
+            let operator = operator::of(context.environment);
             let sent = connections::with_core(&settings, async |core| {
-                // Whoever serves from the store looks for it by itself.
-                let replays = Replays::new(Arc::clone(&core.everything) as _, Arc::default());
-                replay.send(&replays).await
+                replay.send_audited(core, &operator).await
             })?;
             if json {
                 return write_json(out, &json!({ "replayed": sent }));
@@ -177,7 +179,7 @@ fn status(text: &str) -> Result<DeliveryStatus, String> {
     DeliveryStatus::parse(text).ok_or_else(|| format!("there are {}", known.join(", ")))
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).ok_or_else(|| "expected a time such as 2026-11-21T05:36:03Z".to_owned())
 }
 
@@ -198,6 +200,24 @@ impl Which {
 // === impl Replay ===
 
 impl Replay {
+    async fn send_audited(&self, core: &Core, operator: &Actor) -> Result<u64, Error> {
+        // Whoever serves from the store looks for it by itself.
+        let replays = Replays::new(Arc::clone(&core.everything) as _, Arc::default());
+        let order = if let Some(id) = self.id {
+            Order::to(Action::ReplayDelivery).with(format!("delivery {id}"))
+        } else {
+            let status = self.which.status.unwrap_or(DeliveryStatus::Dead);
+            Order::to(Action::ReplayDeliveries)
+                .about_some(self.which.provider.clone(), self.which.user.clone())
+                .with(status.as_str().to_owned())
+        };
+        let tell = |sent: &u64| Some(format!("{sent} replayed"));
+        let audit = core.audit(Counter::default());
+        audit
+            .telling(operator, order, self.send(&replays), tell)
+            .await
+    }
+
     /// How many are on their way again.
     async fn send(&self, replays: &Replays) -> Result<u64, Error> {
         if let Some(id) = self.id {

@@ -4,7 +4,7 @@
 //!    gives it a `kind`.
 //! 2. Without any, the two hosted services exist under the names `calcom` and `calendly`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     context::{Context, PREFIX},
@@ -14,16 +14,21 @@ use super::{
 use crate::{
     base::ids::ProviderName,
     provider::{Kind, calcom as calcom_room, calendly as calendly_room},
+    proxy::Policy,
 };
 
 mod calcom;
 mod calendly;
+mod policy;
 
 /// The kinds, by their names in the configuration.
 const KINDS: [(&str, Kind); 2] = [
     (Kind::Calcom.as_str(), Kind::Calcom),
     (Kind::Calendly.as_str(), Kind::Calendly),
 ];
+
+/// What may be called, and how often, by provider.
+pub(super) type Policies = BTreeMap<ProviderName, Policy>;
 
 /// One configured provider.
 #[derive(Clone)]
@@ -55,8 +60,8 @@ impl ProviderConfig {
     }
 }
 
-/// All providers, by name; what cannot be read is reported and left out.
-pub(super) fn read(context: &Context<'_>) -> Vec<ProviderConfig> {
+/// All providers, by name, and what may be called there; what cannot be read is reported and left out.
+pub(super) fn read(context: &Context<'_>) -> (Vec<ProviderConfig>, Policies) {
     context.note_section("providers");
     if let Some(document) = context.document
         && let Some(node) = document.root().get("providers")
@@ -67,15 +72,23 @@ pub(super) fn read(context: &Context<'_>) -> Vec<ProviderConfig> {
     }
     let names = names(context);
     if names.is_empty() {
-        return KINDS
-            .iter()
-            .filter_map(|(name, kind)| read_one(context, name, Some(*kind)))
-            .collect();
+        let usual = KINDS.iter();
+        let read = usual.filter_map(|(name, kind)| read_one(context, name, Some(*kind)));
+        return apart(read);
     }
-    names
+    let read = names
         .iter()
-        .filter_map(|name| read_one(context, name, None))
-        .collect()
+        .filter_map(|name| read_one(context, name, None));
+    apart(read)
+}
+
+fn apart(read: impl Iterator<Item = (ProviderConfig, Policy)>) -> (Vec<ProviderConfig>, Policies) {
+    let (mut providers, mut policies) = (Vec::new(), Policies::new());
+    for (provider, policy) in read {
+        policies.insert(provider.name().clone(), policy);
+        providers.push(provider);
+    }
+    (providers, policies)
 }
 
 /// The names in all layers.
@@ -100,7 +113,11 @@ fn names(context: &Context<'_>) -> BTreeSet<String> {
 }
 
 /// Reads the provider `name`, whose kind is `implied` if it is one of the two that always exist.
-fn read_one(context: &Context<'_>, name: &str, implied: Option<Kind>) -> Option<ProviderConfig> {
+fn read_one(
+    context: &Context<'_>,
+    name: &str,
+    implied: Option<Kind>,
+) -> Option<(ProviderConfig, Policy)> {
     let path = format!("providers.{name}");
     let table = context
         .document
@@ -130,8 +147,9 @@ fn read_one(context: &Context<'_>, name: &str, implied: Option<Kind>) -> Option<
         Kind::Calcom => calcom::read(&section, parsed).map(ProviderConfig::Calcom),
         Kind::Calendly => calendly::read(&section, parsed).map(ProviderConfig::Calendly),
     };
+    let policy = policy::read(&section);
     section.finish();
-    config
+    Some((config?, policy?))
 }
 
 fn read_kind(section: &Section<'_>, implied: Option<Kind>) -> Option<Kind> {

@@ -64,6 +64,15 @@ pub(super) enum Reason {
 // === impl Ending ===
 
 impl Ending {
+    /// Whether the user is connected, and in a word why not.
+    pub(super) const fn outcome(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Connected { .. } => Ok(()),
+            Self::Denied => Err("access-denied"),
+            Self::Failed(reason) => Err(reason.as_str()),
+        }
+    }
+
     /// The query that tells of it.
     pub(super) fn told(&self, provider: &ProviderName) -> Vec<(&'static str, String)> {
         let connection = match self {

@@ -14,7 +14,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -55,11 +55,17 @@ pub struct Guard<T> {
 
 /// Counts the requests under way on one connection.
 #[derive(Clone, Debug, Default)]
-pub struct Requests(Arc<AtomicUsize>);
+pub struct Requests(Arc<Counts>);
 
 /// One request under way; ends when it is dropped.
 #[derive(Debug)]
-pub struct Underway(Arc<AtomicUsize>);
+pub struct Underway(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    underway: AtomicUsize,
+    begun: AtomicBool,
+}
 
 /// A caller's framing cannot be trusted within a body.
 #[derive(Debug, Error)]
@@ -79,18 +85,25 @@ enum Phase {
 impl Requests {
     /// Begins a request.
     pub fn begin(&self) -> Underway {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.underway.fetch_add(1, Ordering::Relaxed);
+        self.0.begun.store(true, Ordering::Relaxed);
         Underway(Arc::clone(&self.0))
     }
 
-    fn none(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+    /// Whether none is under way.
+    pub fn none(&self) -> bool {
+        self.0.underway.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether there has been one, under way or over.
+    pub fn any_begun(&self) -> bool {
+        self.0.begun.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.underway.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,6 @@
 //! How far a sync is: what its job keeps, sealed, and what others may see of it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -43,7 +44,8 @@ pub(super) struct Run {
 }
 
 /// How far a sync is, for people and programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Sync")]
 pub struct Progress {
     /// In one word.
     pub stage: Stage,
@@ -62,8 +64,9 @@ pub struct Progress {
 }
 
 /// How far a sync is, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "SyncStage")]
 pub enum Stage {
     /// Asked for.
     Waiting,

@@ -32,6 +32,7 @@ use tower::{BoxError, Layer, Service};
 use super::{
     Config,
     host::{Addressee, Form, Hosts},
+    policy::{Gate, Policy},
     target::{self, InvalidTarget},
 };
 use crate::{
@@ -50,6 +51,8 @@ pub(super) struct Upstream {
     pub(super) provider: SharedProvider,
     /// Whether its error bodies are read, which needs them uncompressed.
     pub(super) judges_bodies: bool,
+    /// What may be called, and how often, if that is restricted.
+    pub(super) gate: Option<Gate>,
 }
 
 /// Whose request it is; visible ASCII, checked.
@@ -156,7 +159,7 @@ pin_project! {
 // === impl Upstream ===
 
 impl Upstream {
-    fn new(provider: SharedProvider) -> Self {
+    pub(super) fn new(provider: SharedProvider, policy: Option<&Policy>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(
             header::CONTENT_TYPE,
@@ -168,6 +171,7 @@ impl Upstream {
             })
         });
         Self {
+            gate: policy.and_then(|policy| Gate::new(provider.name(), policy)),
             provider,
             judges_bodies,
         }
@@ -191,7 +195,7 @@ impl User {
         })
     }
 
-    fn take(headers: &mut HeaderMap, name: &HeaderName) -> Result<Self, Refusal> {
+    pub(super) fn take(headers: &mut HeaderMap, name: &HeaderName) -> Result<Self, Refusal> {
         let mut lines = headers.get_all(name).iter();
         let value = match (lines.next(), lines.next()) {
             (None, _) => return Err(Refusal::MissingUser(name.clone())),
@@ -224,7 +228,10 @@ impl RouteLayer {
         let hosts = Hosts::new(config, providers.iter().map(|provider| provider.api_base()));
         let upstreams = providers
             .into_iter()
-            .map(|provider| Arc::new(Upstream::new(provider)))
+            .map(|provider| {
+                let policy = config.policies.get(provider.name());
+                Arc::new(Upstream::new(provider, policy))
+            })
             .collect();
         Self(Arc::new(Table {
             upstreams,

@@ -2,6 +2,7 @@
 
 mod addressing;
 mod bodies;
+mod policy;
 mod recovery;
 mod tls;
 pub(super) mod world;

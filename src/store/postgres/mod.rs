@@ -33,6 +33,7 @@ use crate::base::{
 mod accounts;
 mod address;
 mod archive;
+mod audit;
 mod deliveries;
 mod desk;
 mod duties;

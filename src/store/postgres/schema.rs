@@ -42,6 +42,10 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0003_events.sql"),
         min_reader: 1,
     },
+    Migration {
+        sql: include_str!("migrations/0004_audit.sql"),
+        min_reader: 1,
+    },
 ];
 
 /// What the database holds.

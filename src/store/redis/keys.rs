@@ -16,6 +16,7 @@
 //! {daypass:log}:log                  stream  changes, the newest some thousand
 //! {daypass:log}:schema  :probe  :tidy  :accounts  :again  :mended
 //! {daypass:log}:duty:keep-alive:calcom   hash    who does a job for all
+//! {daypass:log}:audit                zset    who did what: an id and the record, in their order
 //! ```
 //!
 //! What is kept beside connections lies in sections, each with one hash tag: a bucket, or a slot of

@@ -44,6 +44,7 @@ mod accounts;
 mod address;
 mod archive;
 mod assurances;
+mod audit;
 mod changes;
 mod deliveries;
 mod desk;

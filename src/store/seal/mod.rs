@@ -17,7 +17,7 @@
 //! With random nonces a key should be rotated long before 2³² seals; a million renewals a day reach
 //! that after eleven years.
 
-use std::{fmt, mem, sync::Arc};
+use std::{collections::BTreeSet, fmt, mem, sync::Arc};
 
 use aes_gcm::{
     Aes256Gcm, Nonce,
@@ -28,6 +28,7 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -46,6 +47,9 @@ pub use head::{HEAD_LEN, head_of, key_id_of};
 
 /// The layout described above.
 const VERSION: u8 = 1;
+
+/// How many keys that are not there are remembered: enough to say what is wrong, whatever rows say.
+const MISSED_AT_MOST: usize = 8;
 
 /// What AES-GCM is fast and well-defined for (SP 800-38D §8.2).
 const NONCE_LEN: usize = 12;
@@ -82,6 +86,8 @@ pub struct Key {
 pub struct KeyRing {
     active: Key,
     keys: Arc<[Key]>,
+    /// Keys that seals named, and that are not here.
+    missed: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// What a seal is bound to, so that it opens nowhere else.
@@ -328,7 +334,20 @@ impl KeyRing {
         Ok(Self {
             active: found.clone(),
             keys: keys.into(),
+            missed: Arc::default(),
         })
+    }
+
+    /// The ids of keys that were needed to open something, and are not in the ring; the first few.
+    pub fn missed(&self) -> Vec<String> {
+        self.missed.lock().iter().cloned().collect()
+    }
+
+    fn miss(&self, id: &str) {
+        let mut missed = self.missed.lock();
+        if missed.len() < MISSED_AT_MOST {
+            missed.insert(id.to_owned());
+        }
     }
 
     /// The id of the key that seals.
@@ -413,6 +432,7 @@ impl KeyRing {
         let parts = sealed.parts()?;
         let id = || parts.id.to_owned();
         let Some(key) = self.keys.iter().find(|key| &*key.id == parts.id) else {
+            self.miss(parts.id);
             return Err(OpenError::UnknownKey { id: id() });
         };
         let payload = Payload {
@@ -431,7 +451,7 @@ impl fmt::Debug for KeyRing {
         f.debug_struct("KeyRing")
             .field("active", &self.active)
             .field("keys", &self.keys)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

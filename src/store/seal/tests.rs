@@ -134,6 +134,7 @@ fn a_seal_under_a_forgotten_key_names_it() {
     let later = KeyRing::new("k2", vec![key("k2", 2)]).unwrap();
     let refused = refusal(&later, &aad, &sealed_with_seed("t", 7));
     assert_eq!(refused, Some(OpenError::UnknownKey { id: "k1".into() }));
+    assert_eq!(later.missed(), ["k1"], "an operator is told");
 }
 
 #[test]
@@ -208,6 +209,7 @@ fn neither_keys_nor_seals_show_what_they_hold() {
     let sealed = sealed_with_seed("t", 7);
     let shown = format!("{:?} {sealed:?}", ring());
     let len = sealed.as_bytes().len();
-    let expected = format!("KeyRing {{ active: Key(k1), keys: [Key(k1)] }} Sealed({len} bytes)");
+    let expected =
+        format!("KeyRing {{ active: Key(k1), keys: [Key(k1)], .. }} Sealed({len} bytes)");
     assert_eq!(shown, expected);
 }

@@ -35,6 +35,7 @@ use crate::base::{
 
 mod accounts;
 mod archive;
+mod audit;
 mod deliveries;
 mod desk;
 mod due;

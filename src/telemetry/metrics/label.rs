@@ -23,6 +23,10 @@ pub enum Outcome {
     Unreachable,
     /// Refused here, because too many were under way.
     Overloaded,
+    /// Refused here, as it is not on the operator's allow-list.
+    NotAllowed,
+    /// Refused here, as it was beyond one of the operator's limits.
+    RateLimited,
     /// The caller left before the end.
     Aborted,
 }
@@ -38,6 +42,26 @@ pub enum Replay {
     NoToken,
     /// The body was too long to be kept, so nothing could be sent again.
     BodyTooLong,
+}
+
+/// What of an operator's policy has something against a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The allow-list.
+    Allow,
+    /// The limit of each user.
+    PerUser,
+    /// The limit of all users together.
+    PerProvider,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objection {
+    /// The request was passed on all the same.
+    Observed,
+    /// The request was refused.
+    Refused,
 }
 
 /// Where a token came from.
@@ -129,6 +153,17 @@ pub enum Concern {
     Unchecked,
 }
 
+/// What became of a span of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// The collector has it.
+    Exported,
+    /// There was no room for it.
+    Dropped,
+    /// The collector did not take it.
+    Failed,
+}
+
 /// A label's words.
 pub(super) trait Label: Copy + 'static {
     /// All of them, in the order of declaration.
@@ -166,6 +201,8 @@ impl Label for Outcome {
         Self::NoToken,
         Self::Unreachable,
         Self::Overloaded,
+        Self::NotAllowed,
+        Self::RateLimited,
         Self::Aborted,
     ];
 
@@ -180,6 +217,8 @@ impl Label for Outcome {
             Self::NoToken => "no_token",
             Self::Unreachable => "unreachable",
             Self::Overloaded => "overloaded",
+            Self::NotAllowed => "not_allowed",
+            Self::RateLimited => "rate_limited",
             Self::Aborted => "aborted",
         }
     }
@@ -205,6 +244,41 @@ impl Label for Replay {
             Self::Refused => "refused",
             Self::NoToken => "no_token",
             Self::BodyTooLong => "body_too_long",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Check ===
+
+impl Label for Check {
+    const ALL: &'static [Self] = &[Self::Allow, Self::PerUser, Self::PerProvider];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::PerUser => "per_user",
+            Self::PerProvider => "per_provider",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Objection ===
+
+impl Label for Objection {
+    const ALL: &'static [Self] = &[Self::Observed, Self::Refused];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Observed => "observed",
+            Self::Refused => "refused",
         }
     }
 
@@ -356,6 +430,24 @@ impl Label for Concern {
             Self::Eviction => "eviction",
             Self::Replication => "replication",
             Self::Unchecked => "unchecked",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Trace ===
+
+impl Label for Trace {
+    const ALL: &'static [Self] = &[Self::Exported, Self::Dropped, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
         }
     }
 

@@ -11,19 +11,14 @@ use std::fmt;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-        info::Info,
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::{Registry, Unit},
 };
 
 use self::{
     label::{Concern, Label as _},
     process::Process,
+    timing::Timing,
 };
 use crate::base::{clock::Clock, ids::ProviderName};
 
@@ -32,6 +27,7 @@ mod process;
 mod proxy;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod token;
 mod webhook;
 
@@ -53,6 +49,7 @@ pub struct Metrics {
     upstream_duration: Timings,
     in_flight: Gauge,
     replays: Family<OutcomeLabels, Counter>,
+    objections: Family<ObjectionLabels, Counter>,
     lookups: Family<ResultLabels, Counter>,
     renewals: Family<RenewalLabels, Counter>,
     renewal_duration: Timings,
@@ -64,10 +61,12 @@ pub struct Metrics {
     delivery_duration: Timings,
     left_alone: Gauge,
     store_concerns: Family<ConcernLabels, Gauge>,
+    traces: Family<TraceLabels, Counter>,
+    audit_failures: Counter,
 }
 
 /// Durations by provider.
-type Timings = Family<ProviderLabels, Histogram, fn() -> Histogram>;
+type Timings = Family<ProviderLabels, Timing, fn() -> Timing>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ProviderLabels {
@@ -77,6 +76,13 @@ struct ProviderLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     provider: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectionLabels {
+    provider: String,
+    check: &'static str,
     outcome: &'static str,
 }
 
@@ -105,13 +111,13 @@ struct ConcernLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BuildLabels {
-    version: &'static str,
+struct TraceLabels {
+    outcome: &'static str,
 }
 
-/// 1 ms to about 65 s by doubling: from a hit on the local sandbox to past every timeout.
-fn timing() -> Histogram {
-    Histogram::new(exponential_buckets(0.001, 2.0, 17))
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
 }
 
 // === impl Metrics ===
@@ -119,6 +125,15 @@ fn timing() -> Histogram {
 impl Metrics {
     /// All at zero; `clock` tells when the process started.
     pub fn new(clock: &dyn Clock) -> Self {
+        Self::with(clock, Timing::plain)
+    }
+
+    /// The same, with room for the traces of requests beside their durations.
+    pub fn with_exemplars(clock: &dyn Clock) -> Self {
+        Self::with(clock, Timing::with_exemplars)
+    }
+
+    fn with(clock: &dyn Clock, timing: fn() -> Timing) -> Self {
         let timings = || Timings::new_with_constructor(timing);
         let mut metrics = Self {
             registry: Registry::default(),
@@ -127,6 +142,7 @@ impl Metrics {
             upstream_duration: timings(),
             in_flight: Gauge::default(),
             replays: Family::default(),
+            objections: Family::default(),
             lookups: Family::default(),
             renewals: Family::default(),
             renewal_duration: timings(),
@@ -138,6 +154,8 @@ impl Metrics {
             delivery_duration: timings(),
             left_alone: Gauge::default(),
             store_concerns: Family::default(),
+            traces: Family::default(),
+            audit_failures: Counter::default(),
         };
         metrics.register_proxy();
         metrics.register_token();
@@ -186,12 +204,25 @@ impl Metrics {
         self.store_errors.clone()
     }
 
+    /// Counts records of the audit that the store did not take; they are in the log.
+    pub fn audit_failures(&self) -> Counter {
+        self.audit_failures.clone()
+    }
+
     /// In how many ways the store is set up so that something could be lost.
     pub fn store_concerns(&self, concern: Concern) -> Gauge {
         let labels = ConcernLabels {
             concern: concern.as_str(),
         };
         self.store_concerns.get_or_create_owned(&labels)
+    }
+
+    /// Counts spans of traces by what became of them.
+    pub fn traces(&self, outcome: label::Trace) -> Counter {
+        let labels = TraceLabels {
+            outcome: outcome.as_str(),
+        };
+        self.traces.get_or_create_owned(&labels)
     }
 
     /// Everything as `OpenMetrics` text.
@@ -229,6 +260,11 @@ impl Metrics {
             "daypass_replays",
             "Requests whose token was refused, by what came of the second attempt",
             self.replays.clone(),
+        );
+        registry.register(
+            "daypass_policy_objections",
+            "Requests that the operator's policy does not allow, by whether it is in force",
+            self.objections.clone(),
         );
     }
 
@@ -298,8 +334,18 @@ impl Metrics {
     }
 
     fn register_process(&mut self, clock: &dyn Clock) {
+        self.registry.register(
+            "daypass_trace_spans",
+            "Spans of traces, by what became of them",
+            self.traces.clone(),
+        );
         let version = env!("CARGO_PKG_VERSION");
         let build = Info::new(BuildLabels { version });
+        self.registry.register(
+            "daypass_audit_failures",
+            "Records of who did what that the store did not take",
+            self.audit_failures.clone(),
+        );
         self.registry
             .register("daypass_build", "Which version runs", build);
         self.registry

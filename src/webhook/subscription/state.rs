@@ -1,5 +1,6 @@
 //! How far a subscription is: what its job keeps, sealed, and what others may see of it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Route, Target};
@@ -56,8 +57,9 @@ pub(super) enum Standing {
 }
 
 /// What a subscription needs and does not have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "SubscriptionLack")]
 pub enum Lack {
     /// A plan with webhooks.
     Plan,
@@ -69,24 +71,26 @@ pub enum Lack {
 }
 
 /// What others may see of a subscription.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Subscription")]
 pub struct View {
     /// In one word.
     pub status: ViewStatus,
     /// Why it is not active and what to do, for people.
     pub reason: Option<String>,
-    /// What there would have to be, if it is [`ViewStatus::Unavailable`].
+    /// What there would have to be, if it is unavailable.
     pub lacks: Option<Lack>,
-    /// Since when it is so; `None` if nothing was tried yet.
+    /// Since when it is so; absent if nothing was tried yet.
     pub since: Option<Timestamp>,
-    /// When it is looked at, or tried, next; `None` while that is under way, and if its user has to act
+    /// When it is looked at, or tried, next; absent while that is under way, and if its user has to act
     /// first.
     pub next_at: Option<Timestamp>,
 }
 
 /// A subscription's state in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "SubscriptionStatus")]
 pub enum ViewStatus {
     /// About to be made.
     Pending,

@@ -386,8 +386,8 @@ impl<'e> Judge<'e> {
         let parts = [Part::WayToStore(place), Part::Store];
         let hindered = self.fault(&parts, got, death.at).is_some();
         let ran = death.at - got - self.stopped(place, got, death.at);
-        // A store that does not answer is given up on; the spool is a file.
-        let enough = if hindered { FELT + 2_000 } else { 2_000 };
+        // A store that does not answer is given up on after a second; the spool is a file.
+        let enough = if hindered { 3_000 } else { 2_000 };
         if ran > enough {
             return Err(format!(
                 "{mark:?}: {:?} had {ran} ms to store its new tokens",

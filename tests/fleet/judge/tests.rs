@@ -332,7 +332,7 @@ fn a_process_loses_what_it_had_no_time_to_write_and_nothing_else() {
             .unwrap_err()
             .contains("ms to store")
     );
-    events.deaths = vec![death(T + 5_000, &[])];
+    events.deaths = vec![death(T + 2_500, &[])];
     assert!(lost(&events, "lost-rotation").is_ok());
     events.faults.clear();
     events.deaths = vec![death(T + 40, &[])];

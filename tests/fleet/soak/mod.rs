@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    chronicle::{Events, now},
+    chronicle::{Events, Stored, now},
     dice::Dice,
     fleet::Fleet,
     ground::{Ground, patiently},
@@ -36,6 +36,10 @@ const RULES: Rules = Rules {
     lifetime: 6_000,
 };
 
+/// For how long a connection may be marked whose newest tokens a process still holds: the patience of a
+/// store's client, and two offers of a spool.
+const STORED_LATE: Duration = Duration::from_secs(15);
+
 /// Renewals all the time, and no failure that is waited out for long.
 const SETTINGS: &[&str] = &[
     "refresh.lease_ttl=3s",
@@ -55,6 +59,8 @@ struct Run {
     verdict: Verdict,
     /// How long it took until everything worked again, each time.
     settling: Vec<Duration>,
+    /// How many connections were marked until the process that had their newest tokens stored them.
+    came_back: u32,
 }
 
 /// What a run has come to.
@@ -66,6 +72,7 @@ struct Outcome {
     events: Events,
     verdict: Verdict,
     settling: Vec<Duration>,
+    came_back: u32,
 }
 
 // === impl Run ===
@@ -105,29 +112,23 @@ impl Run {
     async fn settled(&mut self) -> Result<(), String> {
         let (fleet, since) = (Arc::clone(&self.fleet), now());
         patiently("everything is stored, and was renewed since", async || {
-            let spooled = fleet
-                .ground
-                .places
-                .iter()
-                .any(|place| !place.spooled().is_empty());
-            (!spooled && fleet.renewed_since(since)).then_some(())
+            let is_spooled = || {
+                let places = &fleet.ground.places;
+                places.iter().any(|place| !place.spooled().is_empty())
+            };
+            // In this order: what a spool was rid of is seen in the store then.
+            let stored = !is_spooled() && fleet.look_at_store().await;
+            (stored && fleet.renewed_since(since)).then_some(())
         })
         .await?;
-        let marked: Vec<_> = fleet
-            .in_store()
-            .into_values()
-            .filter(|state| state.marked.is_some())
-            .collect();
-        for mark in marked {
-            let judged = fleet
-                .ground
-                .chronicle
-                .with(|events| Judge::new(events, RULES).lost(&mark));
+        for (mark, judged) in self.lost_for_good().await {
             match judged {
                 Ok(why) => *self.verdict.lost.entry(why).or_default() += 1,
                 Err(what) => {
                     let kind = Kind::Lost;
                     self.verdict.violations.push(Violation { kind, what });
+                    let told = |events: &mut Events| events.story(&mark.user, &mark.token);
+                    eprintln!("{}:{}", mark.user, fleet.ground.chronicle.with(told));
                 }
             }
             let user = fleet
@@ -152,6 +153,38 @@ impl Run {
             }
         });
         join_all(served).await.into_iter().collect()
+    }
+
+    /// Who is marked, and why it had to be; or what is wrong with it, if that lasts. Tokens on their way
+    /// to the store win over a mark.
+    async fn lost_for_good(&mut self) -> Vec<(Stored, Result<String, String>)> {
+        let fleet = Arc::clone(&self.fleet);
+        let marked = || {
+            let states = fleet.in_store().into_values();
+            let marks = states.filter(|state| state.marked.is_some());
+            let judge = |mark: &Stored| {
+                let chronicle = &fleet.ground.chronicle;
+                chronicle.with(|events| Judge::new(events, RULES).lost(mark))
+            };
+            let judged = marks.map(|mark| {
+                let judged = judge(&mark);
+                (mark, judged)
+            });
+            judged.collect::<Vec<_>>()
+        };
+        let begun = Instant::now();
+        let first = marked();
+        let mut last = first.clone();
+        while last.iter().any(|(_, judged)| judged.is_err())
+            && Instant::now().saturating_duration_since(begun) < STORED_LATE
+        {
+            sleep(Duration::from_millis(50)).await;
+            fleet.look_at_store().await;
+            last = marked();
+        }
+        let is_back = |(was, _): &&(Stored, _)| !last.iter().any(|(mark, _)| mark.user == was.user);
+        self.came_back += u32::try_from(first.iter().filter(is_back).count()).unwrap();
+        last
     }
 
     /// What the judge says of everything so far.
@@ -193,6 +226,7 @@ async fn soak(backend: Backend, default_secs: u64) {
         signals,
         verdict: Verdict::default(),
         settling: Vec::new(),
+        came_back: 0,
     };
     while Instant::now().saturating_duration_since(begun) < Duration::from_secs(secs) {
         run.trouble().await;
@@ -214,6 +248,7 @@ async fn soak(backend: Backend, default_secs: u64) {
         events,
         verdict,
         settling: run.settling,
+        came_back: run.came_back,
     };
     words::tell(backend, &outcome);
     let mut violations = outcome.verdict.violations;

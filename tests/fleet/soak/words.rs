@@ -155,6 +155,10 @@ fn what(outcome: &Outcome) -> Rows {
             "everything worked again after, at most",
             format!("{:.1} s", longest.as_secs_f32()),
         ),
+        (
+            "marked until a process stored what it held",
+            outcome.came_back.to_string(),
+        ),
     ];
     rows.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
