@@ -63,7 +63,8 @@ fn providers_that_are_well_are_said_to_be_and_nothing_is_spent_for_it() {
         .run_with(&import, &running.line("anna", 3600))
         .fine();
     let (report, code) = examined(&place, &[]);
-    let told = found(&report, "providers", "ok").join("\n");
+    let told = found(&report, "providers", "ok");
+    let told = [told, found(&report, "clock", "ok")].concat().join("\n");
     for text in [
         "calcom (http://127.0.0.1:",
         "calendly (http://127.0.0.1:",
@@ -123,7 +124,7 @@ fn a_clock_that_is_not_the_providers_is_told_of_by_how_far_it_is_off() {
     ] {
         switch(&emulators.calendly, &json!({ "clock_skew_secs": skew }));
         let (report, _) = examined(&place, &[]);
-        let told = found(&report, "providers", severity).join("\n");
+        let told = found(&report, "clock", severity).join("\n");
         let is_close = skew == 1 && told.contains("1 s behind that of calendly");
         assert!(told.contains(text) || is_close, "{skew}: {report:#}");
     }
