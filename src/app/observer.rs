@@ -12,9 +12,12 @@ use crate::{
     base::ids::{ConnectionKey, ProviderName},
     http::access_log::{self, Facts, Objection, Objections, Observe, Recovery},
     store::Redemption,
-    telemetry::metrics::{
-        Metrics, ProxyMetrics, TokenMetrics,
-        label::{self, Check, Outcome, Redeem},
+    telemetry::{
+        metrics::{
+            Metrics, ProxyMetrics, TokenMetrics,
+            label::{self, Check, Outcome, Redeem},
+        },
+        trace::Tracer,
     },
     token::{Issued, Lookup, Observer, ReauthReason, Renewal, RenewalOutcome},
 };
@@ -35,6 +38,7 @@ pub(super) struct OfTokens {
     /// Rung when the store has failed.
     failed: Arc<Notify>,
     announcer: Announcer,
+    tracer: Option<Tracer>,
     /// What the status page shows of it.
     history: History,
 }
@@ -77,9 +81,9 @@ impl Observe for OfRequests {
             .as_ref()
             .and_then(|provider| self.providers.get(provider))
             .unwrap_or(&self.unrouted);
-        recorder.request(outcome(facts), facts.total);
+        recorder.request(outcome(facts), facts.total, facts.span);
         if !facts.upstream.is_zero() {
-            recorder.upstream(facts.upstream);
+            recorder.upstream(facts.upstream, facts.span);
         }
         if let Some(recovery) = facts.recovery {
             recorder.replay(match recovery {
@@ -138,6 +142,7 @@ impl OfTokens {
         names: &[ProviderName],
         failed: Arc<Notify>,
         announcer: Announcer,
+        tracer: Option<Tracer>,
         history: History,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -149,6 +154,7 @@ impl OfTokens {
             store_errors: metrics.store_errors(),
             failed,
             announcer,
+            tracer,
             history,
         })
     }
@@ -206,6 +212,10 @@ impl Observer for OfTokens {
     fn store_failed(&self) {
         self.store_errors.inc();
         self.failed.notify_one();
+    }
+
+    fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.as_ref()
     }
 }
 

@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use super::{
     Core, Ending, Handover, Role, Signals, StartError, Supervisor, Told, events::Announcer,
-    inward::Inward, local_calls::FromRooms, observer, promises, readiness,
+    inward::Inward, local_calls::FromRooms, observer, promises, readiness, traces,
 };
 use crate::{
     admin::{self, History, Readiness, api, audit::Audit, status},
@@ -26,13 +26,15 @@ use crate::{
         tls::{self, Alpn},
     },
     proxy,
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, trace::Exporter},
     webhook::Payloads,
 };
 
 /// How long probes and scrapes under way may take to finish when everything else has ended.
 const PROBES_LIMIT: Duration = Duration::from_millis(200);
 
+/// How long sending what is left of the traces may take.
+const TRACES_LIMIT: Duration = Duration::from_secs(2);
 /// Whoever started the process.
 #[derive(Debug, Default)]
 pub struct Surroundings {
@@ -46,8 +48,9 @@ pub struct Surroundings {
 #[derive(Debug)]
 pub struct Sidecar {
     core: Core,
-    /// Runs the admin listener, which outlives the drain.
+    /// Runs the admin listener and the export of traces, which outlive the drain.
     probes: Lifecycle,
+    exporter: Option<Exporter>,
     readiness: Readiness,
     supervisor: Supervisor,
     outbound: Listen,
@@ -75,7 +78,10 @@ impl Sidecar {
         let admin = adopted.or_bind(&settings.admin.listen, "admin")?;
         let supervisor = surroundings.supervisor;
         supervisor.starting("opening the store");
-        let metrics = Arc::new(Metrics::new(&SystemClock));
+        let metrics = Arc::new(traces::metrics(settings));
+        let probes = Lifecycle::new();
+        let exporter = traces::exporter(settings, &metrics, &probes)?;
+        let tracer = exporter.as_ref().map(|exporter| exporter.tracer().clone());
         let names: Vec<ProviderName> = settings
             .providers
             .iter()
@@ -86,7 +92,8 @@ impl Sidecar {
         let told = announcer.clone();
         let history = History::new(&metrics, &names, Arc::new(SystemClock));
         let (rung, remembers) = (Arc::clone(&failed), history.clone());
-        let observer = observer::OfTokens::new(&metrics, &names, rung, told, remembers);
+        let observer =
+            observer::OfTokens::new(&metrics, &names, rung, told, tracer.clone(), remembers);
         let role = Role::Sidecar(observer);
         let core = Core::open(settings, role, lifecycle.clone()).await?;
         let sidecar = Self {
@@ -94,7 +101,8 @@ impl Sidecar {
             ingress: ingress.local_addr(),
             admin: admin.local_addr(),
             core,
-            probes: Lifecycle::new(),
+            probes,
+            exporter,
             readiness: Readiness::new(lifecycle.clone()),
             supervisor,
         };
@@ -225,6 +233,10 @@ impl Sidecar {
             client: Client::new(tls, &self.core.lifecycle),
             clock: Arc::clone(&self.core.clock),
             observer: observer::OfRequests::new(metrics, &names),
+            tracer: self
+                .exporter
+                .as_ref()
+                .map(|exporter| exporter.tracer().clone()),
         });
         server::serve(bound, &self.core.lifecycle, stack);
         Ok(())
@@ -293,6 +305,11 @@ impl Sidecar {
         self.supervisor.stopping(Duration::ZERO, &told);
         self.readiness.check("process").draining(told);
         let ending = signals.drain(&self.core.lifecycle).await;
+        if let Some(exporter) = &self.exporter
+            && ending == Ending::Drained
+        {
+            exporter.flush(TRACES_LIMIT).await;
+        }
         self.probes.drain(PROBES_LIMIT).await;
         ending
     }
