@@ -102,6 +102,12 @@ actions! {
     ReplayDelivery = "delivery.replay",
     /// All deliveries that fit were sent again.
     ReplayDeliveries = "deliveries.replay",
+    /// What an event says was shown to an operator.
+    ShowPayload = "delivery.show-payload",
+    /// All that is stored was sealed with the active key.
+    RotateKeys = "keys.rotate",
+    /// Connections were moved here from another store.
+    MigrateStore = "store.migrate",
 }
 
 /// What is about to be done.
@@ -188,7 +194,7 @@ impl Audit {
         let outcome = work.await;
         watch.is_over = true;
         drop(watch);
-        let word = match &outcome {
+        let over = match &outcome {
             Ok(done) => {
                 order.add(tell(done));
                 Outcome::Done
@@ -196,7 +202,7 @@ impl Audit {
             Err(fault) if fault.is_failure() => Outcome::Failed(fault.word()),
             Err(fault) => Outcome::Refused(fault.word()),
         };
-        self.note(&self.deed(actor, &order, &word)).await;
+        self.note(&self.deed(actor, &order, &over)).await;
         outcome
     }
 

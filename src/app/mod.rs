@@ -25,6 +25,7 @@ mod sidecar;
 mod signals;
 mod stores;
 mod supervisor;
+mod traces;
 
 pub use core::{Core, Role};
 pub use handover::{Handover, HandoverError};
@@ -67,6 +68,9 @@ pub enum StartError {
     /// Connections to providers cannot be set up.
     #[error("connections to providers cannot be set up")]
     Tls(#[from] crate::http::tls::Error),
+    /// The way to the collector of traces cannot be set up.
+    #[error("traces cannot be sent")]
+    Collector(#[source] reqwest::Error),
     /// Deliveries to the app cannot be set up.
     #[error("deliveries to the app cannot be set up")]
     Webhook(#[from] crate::webhook::Error),

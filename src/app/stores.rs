@@ -2,8 +2,11 @@
 
 use std::{path::Path, sync::Arc};
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::StartError;
 use crate::{
+    admin::audit::Audit,
     base::{
         clock::{SharedClock, SystemClock},
         lifecycle::Lifecycle,
@@ -107,6 +110,18 @@ impl<'s> Opener<'s> {
                 opened.map(Stores::of).map_err(named)
             }
         }
+    }
+}
+
+impl Opener<'_> {
+    /// Writes down in `stores`, which were opened with this, what a command does.
+    pub fn audit(&self, stores: &Stores) -> Audit {
+        Audit::new(
+            Arc::clone(&stores.everything) as _,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.random),
+            Counter::default(),
+        )
     }
 }
 

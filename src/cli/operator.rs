@@ -10,8 +10,8 @@ use crate::{
 
 /// `user@host`, as far as the process can tell: whoever can run commands here can also lie about it.
 pub(super) fn of(environment: &Environment) -> Actor {
-    let named = ["USER", "LOGNAME"].into_iter();
-    let user = named.filter_map(|name| environment.get(name)).next();
+    let mut names = ["USER", "LOGNAME"].into_iter();
+    let user = names.find_map(|name| environment.get(name));
     let user = user.map_or_else(|| format!("uid-{}", getuid().as_raw()), ToOwned::to_owned);
     let host = uname().nodename().to_string_lossy().into_owned();
     Actor::new(Via::Cli, &format!("{user}@{host}"))

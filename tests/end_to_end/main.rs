@@ -30,6 +30,7 @@ mod redis_server;
 
 mod arrivals;
 mod balancer;
+mod collector;
 mod front;
 mod manager;
 mod sidecar;
@@ -53,4 +54,5 @@ mod steps;
 mod story;
 mod supervised;
 mod tls;
+mod tracing;
 mod units;

@@ -203,14 +203,13 @@ impl Replay {
     async fn send_audited(&self, core: &Core, operator: &Actor) -> Result<u64, Error> {
         // Whoever serves from the store looks for it by itself.
         let replays = Replays::new(Arc::clone(&core.everything) as _, Arc::default());
-        let order = match self.id {
-            Some(id) => Order::to(Action::ReplayDelivery).with(format!("delivery {id}")),
-            None => {
-                let status = self.which.status.unwrap_or(DeliveryStatus::Dead);
-                Order::to(Action::ReplayDeliveries)
-                    .about_some(self.which.provider.clone(), self.which.user.clone())
-                    .with(status.as_str().to_owned())
-            }
+        let order = if let Some(id) = self.id {
+            Order::to(Action::ReplayDelivery).with(format!("delivery {id}"))
+        } else {
+            let status = self.which.status.unwrap_or(DeliveryStatus::Dead);
+            Order::to(Action::ReplayDeliveries)
+                .about_some(self.which.provider.clone(), self.which.user.clone())
+                .with(status.as_str().to_owned())
         };
         let tell = |sent: &u64| Some(format!("{sent} replayed"));
         let audit = core.audit(Counter::default());

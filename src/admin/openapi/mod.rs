@@ -19,6 +19,8 @@ use super::{
     route::{Answer, Content, Operation},
 };
 
+mod problems;
+
 /// The document, as text.
 static TEXT: LazyLock<String> = LazyLock::new(|| {
     let text = serde_json::to_string_pretty(&document());
@@ -73,7 +75,7 @@ fn document() -> Value {
         "paths": paths,
         "components": {
             "schemas": writer.schemas(),
-            "responses": shared_responses(),
+            "responses": problems::shared_answers(),
             "securitySchemes": {
                 "adminToken": {
                     "type": "http",
@@ -123,31 +125,33 @@ impl Writer {
         let has_cursor = query.as_ref().is_some_and(|query| has(query, "cursor"));
         parameters.extend(query.iter().flat_map(query_parameters));
         let problems = all_problems(operation, access, has_cursor);
-        let mut told = json!({
-            "operationId": operation.id,
-            "summary": operation.summary,
-            "tags": [tag(path)],
-            "responses": self.responses(operation, &problems),
-            "security": match access {
-                Access::Open => json!([]),
-                // Or none, where no token is configured.
-                Access::Guarded => json!([{ "adminToken": [] }, {}]),
-            },
-        });
+        let mut told = Map::new();
+        let mut tell = |name: &str, value: Value| told.insert(name.to_owned(), value);
+        tell("operationId", operation.id.into());
+        tell("summary", operation.summary.into());
         if !operation.more.is_empty() {
-            told["description"] = operation.more.into();
+            tell("description", operation.more.into());
         }
+        tell("tags", json!([tag(path)]));
+        let security = match access {
+            Access::Open => json!([]),
+            // Or none, where no token is configured.
+            Access::Guarded => json!([{ "adminToken": [] }, {}]),
+        };
+        tell("security", security);
         if !parameters.is_empty() {
-            told["parameters"] = parameters.into();
+            tell("parameters", parameters.into());
         }
         if let Some(schema) = operation.body {
-            told["requestBody"] = json!({
+            let body = json!({
                 "required": true,
                 "description": "Up to 64 KiB.",
                 "content": { "application/json": { "schema": schema(&mut self.asked) } },
             });
+            tell("requestBody", body);
         }
-        told
+        tell("responses", self.responses(operation, &problems));
+        Value::Object(told)
     }
 
     fn responses(&mut self, operation: &Operation, problems: &[Kind]) -> Value {
@@ -164,9 +168,9 @@ impl Writer {
                 .copied()
                 .filter(|kind| kind.status.as_u16() == status)
                 .collect();
-            let told = match shared(status) {
+            let told = match problems::shared(status) {
                 Some(name) => json!({ "$ref": format!("#/components/responses/{name}") }),
-                None => problem(status, &kinds),
+                None => problems::answer(status, &kinds),
             };
             responses.insert(status.to_string(), told);
         }
@@ -189,7 +193,7 @@ impl Writer {
     fn schemas(mut self) -> Value {
         let mut schemas = self.asked.take_definitions(true);
         schemas.extend(self.answered.take_definitions(true));
-        schemas.insert("Problem".to_owned(), problem_schema());
+        schemas.insert("Problem".to_owned(), problems::schema());
         Value::Object(schemas)
     }
 }
@@ -298,106 +302,4 @@ fn has(query: &Schema, name: &str) -> bool {
     query
         .get("properties")
         .is_some_and(|fields| fields.get(name).is_some())
-}
-
-/// What the answer of a status is called that is the same wherever it is given.
-const fn shared(status: u16) -> Option<&'static str> {
-    Some(match status {
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        413 => "BodyTooLarge",
-        415 => "NotJson",
-        _ => return None,
-    })
-}
-
-/// Those answers, and what should not be.
-fn shared_responses() -> Value {
-    let mut responses = Map::new();
-    responses.insert("Fault".to_owned(), fault());
-    for status in [401, 403, 413, 415] {
-        let kinds: Vec<Kind> = kinds::ALL
-            .iter()
-            .copied()
-            .filter(|kind| kind.status.as_u16() == status)
-            .collect();
-        if let Some(name) = shared(status) {
-            responses.insert(name.to_owned(), problem(status, &kinds));
-        }
-    }
-    Value::Object(responses)
-}
-
-/// The answer of one status, whatever of these kinds it is.
-fn problem(status: u16, kinds: &[Kind]) -> Value {
-    let words: Vec<String> = kinds.iter().map(|kind| kind.urn()).collect();
-    let titles: Vec<String> = kinds
-        .iter()
-        .map(|kind| format!("`{}`: {}.", kind.slug, kind.title))
-        .collect();
-    let mut told = json!({
-        "description": titles.join(" "),
-        "content": { "application/problem+json": { "schema": {
-            "allOf": [
-                { "$ref": "#/components/schemas/Problem" },
-                { "properties": { "type": { "enum": words }, "status": { "const": status } } },
-            ],
-        } } },
-    });
-    let header = match status {
-        401 => Some((
-            "WWW-Authenticate",
-            "That a bearer token is asked for",
-            "string",
-        )),
-        503 => Some(("Retry-After", "When to come back, in seconds", "integer")),
-        _ => None,
-    };
-    if let Some((name, what, kind)) = header {
-        told["headers"] = json!({
-            name: { "required": true, "description": what, "schema": { "type": kind } },
-        });
-    }
-    told
-}
-
-/// What should not be.
-fn fault() -> Value {
-    json!({
-        "description": "A fault of Daypass, which the log tells more of: 500 `internal-error`.",
-        "content": { "application/problem+json": {
-            "schema": { "$ref": "#/components/schemas/Problem" },
-        } },
-    })
-}
-
-/// As [`Problem`](crate::http::problem::Problem) writes itself, with the members that are added here.
-fn problem_schema() -> Value {
-    let words: Vec<String> = kinds::ALL.iter().map(|kind| kind.urn()).collect();
-    let text = |what: &str| json!({ "type": "string", "description": what });
-    json!({
-        "description": "What is in the way (RFC 9457).",
-        "type": "object",
-        "required": ["type", "title", "status", "detail"],
-        "properties": {
-            "type": { "type": "string", "format": "uri", "enum": words },
-            "title": text("The same for all of its type."),
-            "status": { "type": "integer", "minimum": 400, "maximum": 599 },
-            "detail": text("What happened, for people. Never what came with the call."),
-            "parameter": text("Which parameter of the address or the query cannot be used."),
-            "field": text("Which field of the body cannot be used."),
-            "pointer": text("The same as a JSON pointer (RFC 6901)."),
-            "reason": text("`needs-reauth`: why."),
-            "since": { "type": "string", "format": "date-time", "description": "`needs-reauth`: since when." },
-            "user": text("`managed-user-taken`: who has it."),
-        },
-        "examples": [{
-            "type": "urn:daypass:problem:invalid-body",
-            "title": "The body cannot be used",
-            "status": 400,
-            "detail": "user is missing",
-            "field": "user",
-            "pointer": "/user",
-        }],
-    })
 }
