@@ -25,8 +25,9 @@ mod sidecar;
 mod signals;
 mod stores;
 mod supervisor;
+mod traces;
 
-pub use core::{Core, Role};
+pub use core::{Core, Role, providers};
 pub use handover::{Handover, HandoverError};
 pub use inward::Inward;
 pub use keys::{KeysError, configured_keys, key_of_file};
@@ -67,6 +68,9 @@ pub enum StartError {
     /// Connections to providers cannot be set up.
     #[error("connections to providers cannot be set up")]
     Tls(#[from] crate::http::tls::Error),
+    /// The way to the collector of traces cannot be set up.
+    #[error("traces cannot be sent")]
+    Collector(#[source] reqwest::Error),
     /// Deliveries to the app cannot be set up.
     #[error("deliveries to the app cannot be set up")]
     Webhook(#[from] crate::webhook::Error),

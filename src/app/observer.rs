@@ -8,12 +8,16 @@ use tokio::sync::Notify;
 
 use super::events::Announcer;
 use crate::{
+    admin::History,
     base::ids::{ConnectionKey, ProviderName},
     http::access_log::{self, Facts, Objection, Objections, Observe, Recovery},
     store::Redemption,
-    telemetry::metrics::{
-        Metrics, ProxyMetrics, TokenMetrics,
-        label::{self, Check, Outcome, Redeem},
+    telemetry::{
+        metrics::{
+            Metrics, ProxyMetrics, TokenMetrics,
+            label::{self, Check, Outcome, Redeem},
+        },
+        trace::Tracer,
     },
     token::{Issued, Lookup, Observer, ReauthReason, Renewal, RenewalOutcome},
 };
@@ -34,6 +38,9 @@ pub(super) struct OfTokens {
     /// Rung when the store has failed.
     failed: Arc<Notify>,
     announcer: Announcer,
+    tracer: Option<Tracer>,
+    /// What the status page shows of it.
+    history: History,
 }
 
 /// Hears of requests to the ingress listener; they are logged, and counted by the rooms.
@@ -74,9 +81,9 @@ impl Observe for OfRequests {
             .as_ref()
             .and_then(|provider| self.providers.get(provider))
             .unwrap_or(&self.unrouted);
-        recorder.request(outcome(facts), facts.total);
+        recorder.request(outcome(facts), facts.total, facts.span);
         if !facts.upstream.is_zero() {
-            recorder.upstream(facts.upstream);
+            recorder.upstream(facts.upstream, facts.span);
         }
         if let Some(recovery) = facts.recovery {
             recorder.replay(match recovery {
@@ -135,6 +142,8 @@ impl OfTokens {
         names: &[ProviderName],
         failed: Arc<Notify>,
         announcer: Announcer,
+        tracer: Option<Tracer>,
+        history: History,
     ) -> Arc<Self> {
         Arc::new(Self {
             providers: names
@@ -145,6 +154,8 @@ impl OfTokens {
             store_errors: metrics.store_errors(),
             failed,
             announcer,
+            tracer,
+            history,
         })
     }
 }
@@ -162,6 +173,7 @@ impl Observer for OfTokens {
     }
 
     fn renewed(&self, renewal: &Renewal<'_>) {
+        self.history.renewed(renewal);
         let Some(recorder) = self.providers.get(&renewal.key.provider) else {
             return;
         };
@@ -183,6 +195,7 @@ impl Observer for OfTokens {
     }
 
     fn needs_reauth(&self, key: &ConnectionKey, reason: ReauthReason) {
+        self.history.needs_reauth(key, reason);
         // Counted from the store, where it is right whichever process noticed.
         self.announcer.needs_reauth(key, reason);
     }
@@ -199,6 +212,10 @@ impl Observer for OfTokens {
     fn store_failed(&self) {
         self.store_errors.inc();
         self.failed.notify_one();
+    }
+
+    fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.as_ref()
     }
 }
 

@@ -12,10 +12,10 @@ use tower::ServiceExt;
 
 use super::{
     Core, Ending, Handover, Role, Signals, StartError, Supervisor, Told, events::Announcer,
-    inward::Inward, local_calls::FromRooms, observer, promises, readiness,
+    inward::Inward, local_calls::FromRooms, observer, promises, readiness, traces,
 };
 use crate::{
-    admin::{self, Readiness, api, audit::Audit},
+    admin::{self, History, Readiness, api, audit::Audit, status},
     base::{clock::SystemClock, ids::ProviderName, lifecycle::Lifecycle},
     config::{Reload, Settings},
     connect,
@@ -26,12 +26,15 @@ use crate::{
         tls::{self, Alpn},
     },
     proxy,
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, trace::Exporter},
+    webhook::Payloads,
 };
 
 /// How long probes and scrapes under way may take to finish when everything else has ended.
 const PROBES_LIMIT: Duration = Duration::from_millis(200);
 
+/// How long sending what is left of the traces may take.
+const TRACES_LIMIT: Duration = Duration::from_secs(2);
 /// Whoever started the process.
 #[derive(Debug, Default)]
 pub struct Surroundings {
@@ -45,8 +48,9 @@ pub struct Surroundings {
 #[derive(Debug)]
 pub struct Sidecar {
     core: Core,
-    /// Runs the admin listener, which outlives the drain.
+    /// Runs the admin listener and the export of traces, which outlive the drain.
     probes: Lifecycle,
+    exporter: Option<Exporter>,
     readiness: Readiness,
     supervisor: Supervisor,
     outbound: Listen,
@@ -74,7 +78,10 @@ impl Sidecar {
         let admin = adopted.or_bind(&settings.admin.listen, "admin")?;
         let supervisor = surroundings.supervisor;
         supervisor.starting("opening the store");
-        let metrics = Arc::new(Metrics::new(&SystemClock));
+        let metrics = Arc::new(traces::metrics(settings));
+        let probes = Lifecycle::new();
+        let exporter = traces::exporter(settings, &metrics, &probes)?;
+        let tracer = exporter.as_ref().map(|exporter| exporter.tracer().clone());
         let names: Vec<ProviderName> = settings
             .providers
             .iter()
@@ -83,7 +90,10 @@ impl Sidecar {
         let failed = Arc::new(Notify::new());
         let announcer = Announcer::default();
         let told = announcer.clone();
-        let observer = observer::OfTokens::new(&metrics, &names, Arc::clone(&failed), told);
+        let history = History::new(&metrics, &names, Arc::new(SystemClock));
+        let (rung, remembers) = (Arc::clone(&failed), history.clone());
+        let observer =
+            observer::OfTokens::new(&metrics, &names, rung, told, tracer.clone(), remembers);
         let role = Role::Sidecar(observer);
         let core = Core::open(settings, role, lifecycle.clone()).await?;
         let sidecar = Self {
@@ -91,15 +101,17 @@ impl Sidecar {
             ingress: ingress.local_addr(),
             admin: admin.local_addr(),
             core,
-            probes: Lifecycle::new(),
+            probes,
+            exporter,
             readiness: Readiness::new(lifecycle.clone()),
             supervisor,
         };
         let audit = sidecar.core.audit(metrics.audit_failures());
         let inward = Inward::open(&sidecar.core, settings, &metrics, announcer, &audit)?;
         let api = sidecar.api(settings, &names, &inward, audit.clone());
+        let page = sidecar.page(history);
         sidecar
-            .open_admin(admin, settings, &metrics, failed, api)
+            .open_admin(admin, settings, &metrics, failed, (api, page))
             .await;
         sidecar.open_ingress(ingress, settings, &inward);
         sidecar.open_outbound(outbound, settings, &metrics, inward, audit)?;
@@ -143,13 +155,25 @@ impl Sidecar {
         }
     }
 
+    /// What the status page has beside that.
+    fn page(&self, history: History) -> status::Parts {
+        let core = &self.core;
+        let sampling = history.clone().keep_sampling();
+        core.lifecycle.spawn_until_drain(sampling);
+        status::Parts {
+            history,
+            payloads: Payloads::new(Arc::clone(&core.keys), Arc::clone(&core.random)),
+            random: Arc::clone(&core.random),
+        }
+    }
+
     async fn open_admin(
         &self,
         bound: Bound,
         settings: &Settings,
         metrics: &Arc<Metrics>,
         failed: Arc<Notify>,
-        api: api::Parts,
+        (api, page): (api::Parts, status::Parts),
     ) {
         let core = || self.core.clone();
         let readiness = self.readiness.clone();
@@ -160,7 +184,7 @@ impl Sidecar {
         drop(lifecycle.spawn(readiness::keep_counting(core(), Arc::clone(metrics))));
         let gauges = promises::Gauges::new(metrics);
         lifecycle.spawn_until_drain(promises::keep_looking(core(), gauges));
-        let router = admin::router(&settings.admin, readiness, Arc::clone(metrics), api);
+        let router = admin::router(&settings.admin, readiness, Arc::clone(metrics), api, page);
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)
         });
@@ -209,6 +233,10 @@ impl Sidecar {
             client: Client::new(tls, &self.core.lifecycle),
             clock: Arc::clone(&self.core.clock),
             observer: observer::OfRequests::new(metrics, &names),
+            tracer: self
+                .exporter
+                .as_ref()
+                .map(|exporter| exporter.tracer().clone()),
         });
         server::serve(bound, &self.core.lifecycle, stack);
         Ok(())
@@ -277,6 +305,11 @@ impl Sidecar {
         self.supervisor.stopping(Duration::ZERO, &told);
         self.readiness.check("process").draining(told);
         let ending = signals.drain(&self.core.lifecycle).await;
+        if let Some(exporter) = &self.exporter
+            && ending == Ending::Drained
+        {
+            exporter.flush(TRACES_LIMIT).await;
+        }
         self.probes.drain(PROBES_LIMIT).await;
         ending
     }

@@ -22,6 +22,11 @@ pub struct Timestamp(i64);
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Now. May jump, in either direction.
     fn now(&self) -> Timestamp;
+
+    /// The same since the Unix epoch, as exactly as the clock has it; for spans of traces.
+    fn since_epoch(&self) -> Duration {
+        self.now().saturating_since(Timestamp::EPOCH)
+    }
 }
 
 /// The machine's own clock.
@@ -121,10 +126,13 @@ impl<'de> Deserialize<'de> for Timestamp {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
+        Timestamp(millis(self.since_epoch()))
+    }
+
+    fn since_epoch(&self) -> Duration {
         #[expect(clippy::disallowed_methods, reason = "the one owner of the wall clock")]
         let now = SystemTime::now();
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Timestamp(millis(since))
+        now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
     }
 }
 

@@ -29,7 +29,7 @@ fn known() -> BTreeMap<String, KeyReference> {
 fn written(key: &KeyReference) -> Option<String> {
     let default = key.default.as_ref()?;
     Some(match key.kind {
-        "boolean" | "number" | "list" | "table" => default.clone(),
+        "boolean" | "fraction" | "number" | "list" | "table" => default.clone(),
         _ => format!("\"{default}\""),
     })
 }

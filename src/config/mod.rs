@@ -190,6 +190,9 @@ fn read_all(context: &Context<'_>) -> Option<Settings> {
     let webhooks = context.section("webhooks", |section| webhooks::read(section, app));
     let meetings = context.section("meetings", meetings::read);
     let telemetry = context.section("telemetry", telemetry::read);
+    if let (Some(outbound), Some(telemetry)) = (&mut outbound, &telemetry) {
+        outbound.propagate_trace_context = telemetry.traces.propagate;
+    }
     let tls_ca_file = context.section("tls", tls::read);
     Some(Settings {
         outbound: outbound?,

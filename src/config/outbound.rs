@@ -63,6 +63,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         replay_body_bytes: replay_body_bytes?,
         response_timeout: response_timeout?,
         max_in_flight: max_in_flight?,
+        propagate_trace_context: false,
         policies: Policies::new(),
     })
 }

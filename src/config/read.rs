@@ -50,6 +50,15 @@ impl Section<'_> {
         self.required(key, "number", default, parse)
     }
 
+    /// A number from 0 to 1.
+    pub(super) fn fraction(&self, key: &str, default: &str) -> Option<f64> {
+        let parse = |text: &str| match text.trim().parse::<f64>() {
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+            _ => Err("expected a number from 0 to 1, such as 0.05".to_owned()),
+        };
+        self.required(key, "fraction", default, parse)
+    }
+
     /// `true` or `false`.
     pub(super) fn switch(&self, key: &str, default: &str) -> Option<bool> {
         let parse = |text: &str| match text.trim() {
@@ -227,6 +236,7 @@ impl Section<'_> {
 fn scalar(value: Value<'_>) -> Option<Cow<'_, str>> {
     match value {
         Value::Typed(DeValue::Integer(number)) => Some(Cow::Owned(number.to_string())),
+        Value::Typed(DeValue::Float(number)) => Some(Cow::Owned(number.to_string())),
         Value::Typed(DeValue::Boolean(on)) => Some(Cow::Owned(on.to_string())),
         value => value.text().map(Cow::Borrowed),
     }
@@ -235,7 +245,7 @@ fn scalar(value: Value<'_>) -> Option<Cow<'_, str>> {
 /// Adds what was found to a complaint, where its type rather than its content is to blame.
 fn with_kind(message: &str, value: Value<'_>) -> String {
     match value {
-        Value::Typed(DeValue::Integer(_) | DeValue::Boolean(_)) => {
+        Value::Typed(DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => {
             format!("{message}; found {}", value.kind())
         }
         _ => message.to_owned(),

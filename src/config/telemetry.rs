@@ -1,9 +1,12 @@
-//! `[telemetry]`: what is logged, and how.
+//! `[telemetry]`: what is logged and traced, and how.
 
 use tracing_subscriber::EnvFilter;
 
 use super::{read::one_of, section::Section};
-use crate::telemetry::{Config, LogFormat};
+use crate::telemetry::{
+    Config, LogFormat,
+    trace::{self, Users},
+};
 
 /// The levels, which are also the simplest directives.
 const LEVELS: [(&str, ()); 6] = [
@@ -19,17 +22,25 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
     let log = section.text("log", "info", directives);
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let log_format = section.choice("log_format", "text", &formats);
-    let otlp_endpoint = section.optional_url("otlp_endpoint");
-    if otlp_endpoint.is_some() {
-        section.warning(
-            "otlp_endpoint",
-            "this version sends no traces: the setting changes nothing",
-        );
-    }
+    let endpoint = section.optional_url("otlp_endpoint");
+    let ratio = section.fraction("trace_ratio", "1");
+    let words = [
+        ("absent", Users::Absent),
+        ("hashed", Users::Hashed),
+        ("plain", Users::Plain),
+    ];
+    // Absent: traces are read by more people than logs.
+    let users = section.choice("trace_users", "absent", &words);
+    let propagate = section.switch("propagate_to_providers", "false");
     Some(Config {
         log: log?,
         log_format: log_format?,
-        otlp_endpoint,
+        traces: trace::Config {
+            endpoint,
+            ratio: ratio?,
+            users: users?,
+            propagate: propagate?,
+        },
     })
 }
 

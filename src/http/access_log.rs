@@ -6,6 +6,9 @@
 //! * Response: its body is wrapped, so that the event tells the whole time and the whole size.
 //! * Order: outside the rescue layer, so that problems are logged like answers.
 //!
+//! Where there is a tracer, the record has the request's trace, everything inside is polled for it, and
+//! its first span ends with the event.
+//!
 //! Fields: `user`, `provider`, `method`, `path` (never the query, which may hold personal data),
 //! `status`, `generation`, `replayed`, `wait_ms` (for a token), `upstream_ms` (until the provider's
 //! head), `total_ms`, `bytes`, `outcome`. No header is ever logged.
@@ -27,8 +30,11 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::problem::Slug;
-use crate::base::ids::{Generation, ProviderName};
+use super::{problem::Slug, request_span};
+use crate::{
+    base::ids::{Generation, ProviderName},
+    telemetry::trace::{self, Kind, SpanContext, Trace, Tracer},
+};
 
 /// A request and the record kept of it.
 #[derive(Debug)]
@@ -44,6 +50,7 @@ pub struct Tracked<B> {
 pub struct Record {
     started: Instant,
     facts: Mutex<Facts>,
+    trace: Option<Arc<Trace>>,
 }
 
 /// Everything the event and the metrics tell of one request.
@@ -79,6 +86,8 @@ pub struct Facts {
     pub bytes: u64,
     /// How it ended.
     pub outcome: Outcome,
+    /// Its span, if that is recorded.
+    pub span: Option<SpanContext>,
 }
 
 /// What was done about a refused token.
@@ -143,6 +152,7 @@ pub struct Unobserved;
 #[derive(Clone)]
 pub struct AccessLogLayer {
     observer: Arc<dyn Observe>,
+    tracer: Option<Tracer>,
 }
 
 /// Writes the event; see the [module docs](self).
@@ -150,6 +160,7 @@ pub struct AccessLogLayer {
 pub struct AccessLog<S> {
     inner: S,
     observer: Arc<dyn Observe>,
+    tracer: Option<Tracer>,
 }
 
 pin_project! {
@@ -194,7 +205,20 @@ impl Record {
         Self {
             started: Instant::now(),
             facts: Mutex::new(facts),
+            trace: None,
         }
+    }
+
+    /// Keeps the request's trace.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<Arc<Trace>>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// The request's trace, if there is one.
+    pub const fn trace(&self) -> Option<&Arc<Trace>> {
+        self.trace.as_ref()
     }
 
     /// Adds to what is known.
@@ -255,7 +279,17 @@ impl Observe for Unobserved {
 impl AccessLogLayer {
     /// Logs, and tells `observer`.
     pub const fn new(observer: Arc<dyn Observe>) -> Self {
-        Self { observer }
+        Self {
+            observer,
+            tracer: None,
+        }
+    }
+
+    /// Traces requests, too, if there is a `tracer`.
+    #[must_use]
+    pub fn traced(mut self, tracer: Option<Tracer>) -> Self {
+        self.tracer = tracer;
+        self
     }
 }
 
@@ -266,6 +300,7 @@ impl<S> Layer<S> for AccessLogLayer {
         AccessLog {
             inner,
             observer: Arc::clone(&self.observer),
+            tracer: self.tracer.clone(),
         }
     }
 }
@@ -292,8 +327,14 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let record = Arc::new(Record::begin(request.method().clone()));
-        if tracing::enabled!(target: "daypass::access", tracing::Level::INFO) {
+        let trace = self
+            .tracer
+            .as_ref()
+            .and_then(|tracer| tracer.request(request.headers()));
+        let _entered = trace.as_ref().map(trace::enter);
+        let is_traced = trace.is_some();
+        let record = Arc::new(Record::begin(request.method().clone()).traced(trace));
+        if is_traced || tracing::enabled!(target: "daypass::access", tracing::Level::INFO) {
             let path = request.uri().path().into();
             record.note(|facts| facts.path = Some(path));
         }
@@ -332,7 +373,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let trace = this.entry.as_ref().and_then(|entry| entry.record.trace());
+        let entered = trace.map(trace::enter);
         let response = ready!(this.inner.poll(cx))?;
+        drop(entered);
         #[expect(clippy::expect_used, reason = "a future polled after it is done")]
         let mut entry = this.entry.take().expect("polled after completion");
         entry.status = Some(response.status());
@@ -393,8 +437,20 @@ impl Drop for Entry {
         facts.outcome = self.outcome;
         facts.bytes = self.bytes;
         facts.total = Instant::now().saturating_duration_since(self.record.started);
+        let trace = self.record.trace();
+        let _entered = trace.map(trace::enter);
+        facts.span = trace::exemplar();
         self.observer.ended(&facts);
         log(&facts);
+        if let Some(trace) = trace {
+            let name = match &facts.provider {
+                Some(provider) => format!("{} {provider}", trace::method_of(&facts.method)),
+                None => trace::method_of(&facts.method),
+            };
+            trace.finish(name, Kind::Server, |span| {
+                request_span::describe(span, trace, &facts);
+            });
+        }
     }
 }
 

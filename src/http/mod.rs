@@ -18,6 +18,7 @@ pub mod guard;
 pub mod hop_by_hop;
 pub mod problem;
 pub mod replay;
+mod request_span;
 pub mod server;
 pub mod tls;
 

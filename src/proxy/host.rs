@@ -134,6 +134,7 @@ mod tests {
             replay_body_bytes: 0,
             response_timeout: Duration::ZERO,
             max_in_flight: 1,
+            propagate_trace_context: false,
             policies: std::collections::BTreeMap::new(),
         }
     }

@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     http::{access_log::Record, body::Body, replay::ReplayBody},
+    telemetry::trace::{self, Kind, OpenSpan, SpanContext, TRACEPARENT},
     token::{Bearer, TokenFuture, TokenSource},
 };
 
@@ -45,6 +46,8 @@ pub(super) struct Attempt {
     pub(super) record: Arc<Record>,
     /// The token to use; `None` takes whichever is valid.
     pub(super) bearer: Option<Arc<Bearer>>,
+    /// The span of the replay that this is part of, if that is traced.
+    pub(super) replay: Option<SpanContext>,
 }
 
 /// An answer, and the token it was given to.
@@ -88,9 +91,15 @@ pin_project! {
         Token {
             request: Option<Request<ReplayBody>>,
             toll: Option<Toll>,
+            lookup: Option<OpenSpan>,
             token: TokenFuture,
         },
-        Inner { bearer: Option<Arc<Bearer>>, #[pin] response: F },
+        Inner {
+            bearer: Option<Arc<Bearer>>,
+            span: Option<OpenSpan>,
+            #[pin]
+            response: F,
+        },
     }
 }
 
@@ -161,26 +170,34 @@ where
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let is_replay = attempt.bearer.is_some();
+        let lookup = if is_replay {
+            None
+        } else {
+            open_lookup(&attempt.record, attempt.replay)
+        };
         let bearer = self.bearer(&mut attempt);
         let Attempt {
             request,
             upstream,
             user,
             record,
+            replay,
             ..
         } = attempt;
         let has_toll = !is_replay && upstream.gate.as_ref().is_some_and(Gate::has_limits);
         let state = if let Some(bearer) = bearer {
+            end_lookup(lookup, "hit");
             let toll = has_toll.then_some(Toll { upstream, user });
             toll.map_or(Ok(()), |toll| toll.pay(&record)).map_or_else(
                 |error| invalid(error.into()),
-                |()| send(&mut inner, request, bearer, &record),
+                |()| send(&mut inner, request, bearer, &record, replay),
             )
         } else {
             match user.at(upstream.provider.name()) {
                 Ok(key) => State::Token {
                     request: Some(request),
                     toll: has_toll.then_some(Toll { upstream, user }),
+                    lookup,
                     token: self.tokens.bearer(key),
                 },
                 Err(error) => invalid(error.into()),
@@ -200,17 +217,89 @@ fn send<S>(
     mut request: Request<ReplayBody>,
     bearer: Arc<Bearer>,
     record: &Record,
+    replay: Option<SpanContext>,
 ) -> State<S::Future>
 where
     S: Service<Request<ReplayBody>>,
 {
+    let span = open_upstream(&mut request, record, replay);
     let authorization = bearer.authorization().clone();
     request.headers_mut().insert(AUTHORIZATION, authorization);
     record.note(|facts| facts.generation = Some(bearer.generation()));
     State::Inner {
         response: inner.call(request),
         bearer: Some(bearer),
+        span,
     }
+}
+
+/// The span of a search for a token.
+pub(super) fn open_lookup(record: &Record, replay: Option<SpanContext>) -> Option<OpenSpan> {
+    let trace = record.trace()?;
+    let parent = replay.unwrap_or_else(|| trace.context()).span_id;
+    Some(trace.open("lookup", Kind::Internal, parent, Instant::now()))
+}
+
+/// Ends the span of a search, with the renewal that it waited for or began.
+pub(super) fn end_lookup(lookup: Option<OpenSpan>, result: &'static str) {
+    if let Some(lookup) = lookup {
+        lookup.end_with_links(|span| {
+            span.tell("daypass.lookup.result", result);
+            if result == "failed" {
+                span.tell_error("no-token");
+            }
+        });
+    }
+}
+
+/// The span of an attempt, which the provider is told of if it may know. Queries are not told.
+fn open_upstream(
+    request: &mut Request<ReplayBody>,
+    record: &Record,
+    replay: Option<SpanContext>,
+) -> Option<OpenSpan> {
+    let trace = record.trace()?;
+    let parent = replay.unwrap_or_else(|| trace.context()).span_id;
+    let name = trace::method_of(request.method());
+    let mut open = trace.open(name, Kind::Client, parent, Instant::now());
+    if let Some(value) = trace.propagated(open.context()) {
+        request.headers_mut().insert(TRACEPARENT, value);
+    }
+    let uri = request.uri();
+    let (scheme, host) = (
+        uri.scheme_str().unwrap_or("http"),
+        uri.host().unwrap_or_default(),
+    );
+    let port = uri
+        .port_u16()
+        .unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let authority = uri
+        .authority()
+        .map_or_else(String::new, ToString::to_string);
+    open.note(|span| {
+        span.tell_method(request.method());
+        span.tell("server.address", host.to_owned());
+        span.tell("server.port", port);
+        span.tell("url.full", format!("{scheme}://{authority}{}", uri.path()));
+        if replay.is_some() {
+            span.tell("http.request.resend_count", 1_u64);
+        }
+    });
+    Some(open)
+}
+
+fn end_upstream<E>(open: Option<OpenSpan>, response: &Result<Response<Body>, E>) {
+    let Some(open) = open else { return };
+    open.end(|span| match response {
+        Ok(response) => {
+            let status = response.status();
+            span.tell("http.response.status_code", status.as_u16());
+            if status.is_client_error() || status.is_server_error() {
+                span.tell_error(status.as_u16().to_string());
+            }
+        }
+        Err(_) => span.tell_error("no-answer"),
+    });
 }
 
 const fn invalid<F>(error: BoxError) -> State<F> {
@@ -245,20 +334,28 @@ where
                 StateProj::Token {
                     request,
                     toll,
+                    lookup,
                     token,
                 } => {
                     let token = ready!(token.as_mut().poll(cx));
                     let waited = lap(this.since);
                     this.record.note(|facts| facts.token_wait += waited);
                     let request = request.take().expect("polled after completion");
+                    let found = if token.is_ok() { "wait" } else { "failed" };
+                    end_lookup(lookup.take(), found);
                     let token = token?;
                     if let Some(toll) = toll.take() {
                         toll.pay(this.record)?;
                     }
-                    send(this.inner, request, token, this.record)
+                    send(this.inner, request, token, this.record, None)
                 }
-                StateProj::Inner { bearer, response } => {
+                StateProj::Inner {
+                    bearer,
+                    span,
+                    response,
+                } => {
                     let response = ready!(response.poll(cx));
+                    end_upstream(span.take(), &response);
                     let waited = lap(this.since);
                     this.record.note(|facts| facts.upstream += waited);
                     let bearer = bearer.take().expect("polled after completion");

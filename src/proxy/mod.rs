@@ -53,6 +53,8 @@ pub struct Config {
     pub response_timeout: Duration,
     /// Requests under way at once; more are answered 503 `overloaded`. Default 1024.
     pub max_in_flight: usize,
+    /// Whether providers are sent the app's `traceparent`, `tracestate` and `baggage`. Default no.
+    pub propagate_trace_context: bool,
     /// What may be called at each provider, and how often; one that is not here is not restricted.
     pub policies: BTreeMap<ProviderName, Policy>,
 }

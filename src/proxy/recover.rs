@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::{
-    inject::{Answer, Attempt},
+    inject::{self, Answer, Attempt},
     route::{Routed, Upstream, User},
 };
 use crate::{
@@ -42,6 +42,7 @@ use crate::{
         replay::{Replay, ReplayBody},
     },
     provider::{Judgement, Verdict},
+    telemetry::trace::{Kind, OpenSpan},
     token::{self, Bearer, TokenSource},
 };
 
@@ -168,6 +169,7 @@ where
             user: routed.user,
             record: routed.record,
             bearer: None,
+            replay: None,
         });
         ResponseFuture {
             inner: Some(inner),
@@ -250,7 +252,11 @@ impl Again {
         // Asked for even if there can be no replay: the next request shall find a token that works.
         let newer = self.tokens.newer_than(key, answer.bearer.generation());
         let since = Instant::now();
+        let span = self.open_span(since);
+        let place = span.as_ref().map(OpenSpan::context);
+        let lookup = inject::open_lookup(&self.record, place);
         let newer = newer.await;
+        inject::end_lookup(lookup, if newer.is_ok() { "wait" } else { "failed" });
         self.record.note(|facts| {
             facts.token_wait += Instant::now().saturating_duration_since(since);
             facts.recovery = newer.is_err().then_some(access_log::Recovery::NoToken);
@@ -258,12 +264,23 @@ impl Again {
         let bearer = match newer {
             Ok(bearer) => bearer,
             Err(token::Error::AnswerStands { .. }) => {
+                end(span, "no_token");
                 let why = "token refused; not renewed again so soon, so not replayed";
                 return Ok(noted(refused, why));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                end(span, "no_token");
+                return Err(error.into());
+            }
         };
-        self.replay(inner, refused, bearer).await
+        self.replay(inner, refused, bearer, span).await
+    }
+
+    /// The span of all that follows from a refusal.
+    fn open_span(&self, since: Instant) -> Option<OpenSpan> {
+        let trace = self.record.trace()?;
+        let parent = trace.context().span_id;
+        Some(trace.open("replay", Kind::Internal, parent, since))
     }
 
     async fn replay<S>(
@@ -271,6 +288,7 @@ impl Again {
         inner: S,
         refused: Response<Body>,
         bearer: Arc<Bearer>,
+        span: Option<OpenSpan>,
     ) -> Result<Response<Body>, BoxError>
     where
         S: Service<Attempt, Response = Answer, Error = BoxError>,
@@ -289,6 +307,7 @@ impl Again {
         let tell = |what| told.note(|facts| facts.recovery = Some(what));
         let Some(body) = replay.into_body() else {
             tell(access_log::Recovery::BodyTooLong);
+            end(span, "body_too_long");
             let why =
                 "token refused and renewed; not replayed, the request body was too long to keep";
             return Ok(noted(refused, why));
@@ -305,6 +324,7 @@ impl Again {
             user,
             record,
             bearer: Some(bearer),
+            replay: span.as_ref().map(OpenSpan::context),
         };
         let answer = inner.oneshot(attempt).await?;
         let head = &answer.response;
@@ -313,10 +333,12 @@ impl Again {
         Ok(match second {
             Judged::Passed(response) => {
                 tell(access_log::Recovery::Recovered);
+                end(span, "recovered");
                 noted(response, "replayed once with a newer token")
             }
             Judged::Refused(response) | Judged::AccountGone(response) => {
                 tell(access_log::Recovery::RefusedAgain);
+                end(span, "refused");
                 let why = "replayed once with a newer token, which was refused, too";
                 noted(response, why)
             }
@@ -336,6 +358,18 @@ impl Again {
         judgement: Judgement,
     ) -> Result<Judged, BoxError> {
         read(&self.upstream, response, bearer, judgement).await
+    }
+}
+
+/// Ends the span of a replay, with what the metrics call it.
+fn end(span: Option<OpenSpan>, outcome: &'static str) {
+    if let Some(span) = span {
+        span.end(|span| {
+            span.tell("daypass.replay.outcome", outcome);
+            if outcome != "recovered" {
+                span.tell_error(outcome);
+            }
+        });
     }
 }
 

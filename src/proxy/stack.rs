@@ -28,6 +28,7 @@ use crate::{
         problem::RescueLayer,
     },
     provider::SharedProvider,
+    telemetry::trace::Tracer,
     token::TokenSource,
 };
 
@@ -50,6 +51,8 @@ pub struct Wiring {
     pub clock: SharedClock,
     /// Is told of every request.
     pub observer: Arc<dyn Observe>,
+    /// Traces requests, if there is a collector.
+    pub tracer: Option<Tracer>,
 }
 
 /// Builds the stack. Outermost first; every layer says why it stands where it does.
@@ -62,6 +65,7 @@ pub fn stack(wiring: Wiring) -> Outbound {
         client,
         clock,
         observer,
+        tracer,
     } = wiring;
     let links = Arc::clone(&local);
     let calls = Calls {
@@ -74,7 +78,7 @@ pub fn stack(wiring: Wiring) -> Outbound {
         // One body type for everything below, whoever made the body.
         .map_request(|request: Request<Incoming>| request.map(Body::from))
         // Outermost, so that problems and abandoned requests are logged and counted, too.
-        .layer(AccessLogLayer::new(observer))
+        .layer(AccessLogLayer::new(observer).traced(tracer))
         // Above everything that fails: one table turns every error into an answer.
         .layer(RescueLayer::new(errors::problem))
         // Where to connect, for users who are not; below the table, which knows nothing of links.
@@ -91,7 +95,7 @@ pub fn stack(wiring: Wiring) -> Outbound {
         // Links that lead past us; only here is it still known how the caller addressed us.
         .layer(LinksLayer)
         // No credential but ours passes; outside of inject, which adds it.
-        .layer(StripLayer)
+        .layer(StripLayer::new(config.propagate_trace_context))
         // One more attempt at most; inside strip, so that the second is as clean as the first.
         .layer(RecoverLayer::new(
             Arc::clone(&tokens),

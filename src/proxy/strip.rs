@@ -8,6 +8,9 @@
 //! * Order: outside of inject, which adds the one credential that does pass. From here inward, a
 //!   request without a token is a request without any credential.
 //!
+//! The context of the app's trace (`traceparent`, `tracestate`, `baggage`) goes, too, unless it is to be
+//! propagated: baggage can hold anything.
+//!
 //! `Accept-Encoding` goes where an answer's body must be read: at providers that tell a refused token
 //! by the body of an error.
 
@@ -22,7 +25,10 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::route::Routed;
-use crate::http::{body::Body, hop_by_hop};
+use crate::{
+    http::{body::Body, hop_by_hop},
+    telemetry::trace::TRACE_HEADERS,
+};
 
 /// Fields that could stand in for a credential, or that tell whom the caller serves.
 ///
@@ -46,12 +52,15 @@ const FORBIDDEN_PREFIXES: [&str; 2] = ["x-forwarded-", "proxy-"];
 
 /// Applies [`Strip`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StripLayer;
+pub(super) struct StripLayer {
+    propagate: bool,
+}
 
 /// Strips; see the [module docs](self).
 #[derive(Clone, Debug)]
 pub(super) struct Strip<S> {
     inner: S,
+    propagate: bool,
 }
 
 pin_project! {
@@ -63,11 +72,23 @@ pin_project! {
     }
 }
 
+// === impl StripLayer ===
+
+impl StripLayer {
+    /// Lets the context of the app's trace pass if it is to be propagated.
+    pub(super) const fn new(propagate: bool) -> Self {
+        Self { propagate }
+    }
+}
+
 impl<S> Layer<S> for StripLayer {
     type Service = Strip<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Strip { inner }
+        Strip {
+            inner,
+            propagate: self.propagate,
+        }
     }
 }
 
@@ -88,7 +109,7 @@ where
     fn call(&mut self, mut routed: Routed) -> Self::Future {
         let version = routed.request.version();
         let headers = routed.request.headers_mut();
-        strip_request(headers);
+        strip_request(headers, self.propagate);
         if routed.upstream.judges_bodies {
             headers.remove(header::ACCEPT_ENCODING);
         }
@@ -101,10 +122,11 @@ where
     }
 }
 
-fn strip_request(headers: &mut HeaderMap) {
+fn strip_request(headers: &mut HeaderMap, propagate: bool) {
     hop_by_hop::strip(headers, |name| {
         let name = name.as_str();
         FORBIDDEN.contains(&name)
+            || (!propagate && TRACE_HEADERS.contains(&name))
             || FORBIDDEN_PREFIXES
                 .iter()
                 .any(|prefix| name.starts_with(prefix))

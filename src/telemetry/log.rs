@@ -2,19 +2,28 @@
 //!
 //! 1. The configured directives decide; libraries that speak of every packet are held to warnings
 //!    unless a directive names them.
-//! 2. Text is for people, coloured on a terminal only. JSON is one flat object a line.
+//! 2. Text is for people, coloured on a terminal only. JSON is one flat object a line, which says to
+//!    which trace it belongs.
 
-use std::io::{self, IsTerminal};
+use std::{
+    fmt,
+    io::{self, IsTerminal},
+};
 
 use thiserror::Error;
 use tracing::{
-    Dispatch,
+    Dispatch, Event, Subscriber,
     dispatcher::{SetGlobalDefaultError, set_global_default},
     level_filters::LevelFilter,
 };
-use tracing_subscriber::{EnvFilter, filter::ParseError, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::ParseError,
+    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
+    registry::LookupSpan,
+};
 
-use super::{Config, LogFormat, fields::PlainFields, panics};
+use super::{Config, LogFormat, fields::PlainFields, panics, trace};
 
 /// Libraries whose `debug` drowns everybody else's.
 const NOISY: [&str; 8] = [
@@ -27,6 +36,10 @@ const NOISY: [&str; 8] = [
     "tower",
     "want",
 ];
+
+/// Writes what `F` writes, a JSON object, and in it the trace that the line belongs to.
+#[derive(Debug)]
+struct Traced<F>(F);
 
 /// Why there is no log.
 #[derive(Debug, Error)]
@@ -65,12 +78,44 @@ where
                 .json()
                 .flatten_event(true)
                 .with_span_list(false)
+                .map_event_format(Traced)
                 .finish(),
         ),
         // Left alone on a terminal, the library respects `NO_COLOR`.
         LogFormat::Text if terminal => Dispatch::new(builder.finish()),
         LogFormat::Text => Dispatch::new(builder.with_ansi(false).fmt_fields(PlainFields).finish()),
     })
+}
+
+// === impl Traced ===
+
+impl<F, S, N> FormatEvent<S, N> for Traced<F>
+where
+    F: FormatEvent<S, N>,
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(at) = trace::current_context() else {
+            return self.0.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.0
+            .format_event(context, Writer::new(&mut line), event)?;
+        let Some(open) = line.trim_end().strip_suffix('}') else {
+            return writer.write_str(&line);
+        };
+        let (trace_id, span_id) = (at.trace_id(), at.span_id());
+        writeln!(
+            writer,
+            "{open},\"trace_id\":\"{trace_id}\",\"span_id\":\"{span_id}\"}}"
+        )
+    }
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, Error> {
@@ -123,7 +168,7 @@ mod tests {
         let config = Config {
             log: log.to_owned(),
             log_format,
-            otlp_endpoint: None,
+            traces: trace::Config::default(),
         };
         let writer = memory.clone();
         let dispatch = dispatch(&config, move || writer.clone(), false).unwrap();

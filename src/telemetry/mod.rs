@@ -3,15 +3,15 @@
 //! * [`log`]: the subscriber: which lines are written, and how they look.
 //! * [`field`]: the names of the fields of log lines; `fields`: how they are written.
 //! * [`metrics`]: what is counted and measured.
+//! * [`trace`]: where the time of a request went, for a collector.
 //! * [`panics`]: bugs, as log lines.
-
-use url::Url;
 
 pub mod field;
 mod fields;
 pub mod log;
 pub mod metrics;
 pub mod panics;
+pub mod trace;
 
 /// `[telemetry]`.
 #[derive(Clone, Debug)]
@@ -20,8 +20,8 @@ pub struct Config {
     pub log: String,
     /// How they look.
     pub log_format: LogFormat,
-    /// Where traces go. Taken but not used yet.
-    pub otlp_endpoint: Option<Url>,
+    /// Where traces go, and what is in them.
+    pub traces: trace::Config,
 }
 
 /// How log lines look.

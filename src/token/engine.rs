@@ -4,19 +4,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-use tokio::{
-    sync::{Notify, oneshot},
-    time::Instant,
-};
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Bearer, Config, Error,
     cache::Cache,
-    entry::{Entry, News, Outcome, Ticket},
+    entry::{Departure, Entry, News, Outcome, Ticket},
     held::Need,
     misconfigured::Misconfigured,
     observer::{self, Observer},
     renewal::Renewal,
+    spans,
     spool::{Spool, Spooled},
     trouble::Troubles,
     vault::Vault,
@@ -31,6 +29,7 @@ use crate::{
     },
     provider::{Account, CallError, SharedProvider},
     store::{self, Committed, Connection, Fence, ReauthReason, SharedStore},
+    telemetry::trace,
 };
 
 /// How often a caller boards anew before it is told that it takes too long.
@@ -80,9 +79,10 @@ impl Engine {
             if let Some(held) = entry.meeting(need, Instant::now()) {
                 return Ok(held);
             }
-            match entry.board(need) {
-                Ticket::Started(flight, announce) => {
-                    self.launch(Arc::clone(&entry), provider, need, announce);
+            let ticket = self.board(&entry, need);
+            match ticket {
+                Ticket::Started(flight, departure) => {
+                    self.launch(Arc::clone(&entry), provider, need, departure);
                     return or_whatever_lives(flight.outcome().await, &entry, need);
                 }
                 Ticket::Joined(flight) => {
@@ -117,9 +117,22 @@ impl Engine {
         let Some(provider) = self.providers.get(&entry.key.provider) else {
             return;
         };
-        if let Ticket::Started(_, announce) = entry.board(Need::Fresh) {
-            self.launch(Arc::clone(entry), provider, Need::Fresh, announce);
+        if let Ticket::Started(_, departure) = self.board(entry, Need::Fresh) {
+            self.launch(Arc::clone(entry), provider, Need::Fresh, departure);
         }
+    }
+
+    /// Joins a flight or begins one. It has a trace of its own, as it outlives whoever began it, and
+    /// serves others: it is linked to what it was begun for, and each of them to it.
+    fn board(&self, entry: &Entry, need: Need) -> Ticket {
+        let asking = trace::current();
+        let cause = asking.as_ref().map(|asking| asking.context());
+        let ticket = entry.board(need, || self.observer.tracer()?.background(cause));
+        let (Ticket::Started(flight, _) | Ticket::Joined(flight)) = &ticket;
+        if let (Some(asking), Some(span)) = (asking, flight.span) {
+            asking.link(span);
+        }
+        ticket
     }
 
     fn launch(
@@ -127,9 +140,11 @@ impl Engine {
         entry: Arc<Entry>,
         provider: &SharedProvider,
         need: Need,
-        announce: oneshot::Sender<Outcome>,
+        departure: Departure,
     ) {
         let (engine, provider) = (Arc::clone(self), Arc::clone(provider));
+        let Departure { announce, trace } = departure;
+        let traced = trace.clone();
         let flight = async move {
             let landing = Landing(Arc::clone(&entry));
             let owner = OwnerId::random(&*engine.random);
@@ -143,11 +158,14 @@ impl Engine {
                 asked_after: Mutex::new(entry.news()),
             };
             let outcome = renewal.run().await;
+            if let Some(trace) = traced {
+                spans::finish(&trace, &entry.key, &outcome);
+            }
             drop(landing);
             // Fails if nobody waits, which is as well.
             let _unheard = announce.send(outcome);
         };
-        drop(self.lifecycle.spawn(flight));
+        drop(self.lifecycle.spawn(trace::within(trace, flight)));
     }
 
     /// Takes the tokens of `connection`, or those that wait for it in the spool, into memory if they
@@ -339,6 +357,7 @@ impl Engine {
     /// The log line and the metric of one call.
     pub(super) fn tell_renewal(&self, renewal: &observer::Renewal<'_>, error: Option<&CallError>) {
         self.observer.renewed(renewal);
+        spans::call(renewal, error.is_some());
         let millis = u64::try_from(renewal.took.as_millis()).unwrap_or(u64::MAX);
         let (key, from) = (renewal.key, renewal.from);
         let outcome = renewal.outcome.as_str();

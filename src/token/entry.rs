@@ -16,7 +16,10 @@ use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{Bearer, Error, held::Need, refusals::Refusals};
-use crate::base::ids::ConnectionKey;
+use crate::{
+    base::ids::ConnectionKey,
+    telemetry::trace::{SpanContext, Trace},
+};
 
 /// One connection in memory.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ struct State {
 pub(super) struct Flight {
     /// What it was started for.
     pub(super) need: Need,
+    /// Its span, if it is traced.
+    pub(super) span: Option<SpanContext>,
     outcome: Shared<oneshot::Receiver<Outcome>>,
 }
 
@@ -63,8 +68,16 @@ pub(super) type Outcome = Result<Arc<Bearer>, Error>;
 pub(super) enum Ticket {
     /// It was under way already.
     Joined(Flight),
-    /// The caller must start it, and tell the outcome through the sender.
-    Started(Flight, oneshot::Sender<Outcome>),
+    /// The caller must start it.
+    Started(Flight, Departure),
+}
+
+/// What a flight that is to be started needs.
+pub(super) struct Departure {
+    /// The outcome is to be told here.
+    pub(super) announce: oneshot::Sender<Outcome>,
+    /// What it is traced by.
+    pub(super) trace: Option<Arc<Trace>>,
 }
 
 // === impl Entry ===
@@ -197,8 +210,8 @@ impl Entry {
         known.state.get_or_insert_default().refusals.admit(now)
     }
 
-    /// Joins the flight under way, or begins one for `need`.
-    pub(super) fn board(&self, need: Need) -> Ticket {
+    /// Joins the flight under way, or begins one for `need`, which `trace` traces.
+    pub(super) fn board(&self, need: Need, trace: impl FnOnce() -> Option<Arc<Trace>>) -> Ticket {
         let mut known = self.state.lock();
         let state = known.state.get_or_insert_default();
         if let Some(flight) = &state.flight {
@@ -206,9 +219,18 @@ impl Entry {
         }
         let (sender, outcome) = oneshot::channel();
         let outcome = outcome.shared();
-        let flight = Flight { need, outcome };
+        let trace = trace();
+        let flight = Flight {
+            need,
+            span: trace.as_ref().map(|trace| trace.context()),
+            outcome,
+        };
         state.flight = Some(flight.clone());
-        Ticket::Started(flight, sender)
+        let departure = Departure {
+            announce: sender,
+            trace,
+        };
+        Ticket::Started(flight, departure)
     }
 
     /// The flight is over: whoever comes now begins another.
@@ -295,7 +317,7 @@ mod tests {
     async fn an_entry_at_rest_keeps_no_more_than_its_token() {
         let (entry, now) = (entry(), Instant::now());
         assert!(entry.may_renew_quietly(now, now + std::time::Duration::from_secs(5)));
-        let Ticket::Started(..) = entry.board(Need::Fresh) else {
+        let Ticket::Started(..) = entry.board(Need::Fresh, || None) else {
             panic!("nobody else flies");
         };
         entry.hold(Bearer::for_tests("t", 1), entry.news());

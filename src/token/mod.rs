@@ -40,6 +40,7 @@ mod observer;
 mod policy;
 mod refusals;
 mod renewal;
+mod spans;
 mod spool;
 mod tokens;
 mod trouble;

@@ -6,6 +6,7 @@ use crate::{
     base::ids::{ConnectionKey, Generation, ProviderName},
     provider::CallError,
     store::{Digest, ReauthReason, Redemption},
+    telemetry::trace::Tracer,
 };
 
 /// Hears of everything that an operator or an app may want to know. Calls must return at once.
@@ -27,6 +28,11 @@ pub trait Observer: Send + Sync + fmt::Debug + 'static {
 
     /// The store failed.
     fn store_failed(&self);
+
+    /// What traces renewals, if anything does.
+    fn tracer(&self) -> Option<&Tracer> {
+        None
+    }
 }
 
 /// How a token was found.

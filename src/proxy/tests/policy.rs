@@ -71,6 +71,7 @@ fn attempt(upstream: &Arc<Upstream>, name: &str) -> Attempt {
         user: user(name),
         record: Arc::new(Record::begin(Method::GET)),
         bearer: None,
+        replay: None,
     }
 }
 

@@ -223,6 +223,7 @@ pub(in crate::proxy) fn config() -> Config {
         replay_body_bytes: 1024,
         response_timeout: Duration::from_secs(5),
         max_in_flight: 64,
+        propagate_trace_context: false,
         policies: std::collections::BTreeMap::new(),
     }
 }
@@ -324,6 +325,7 @@ impl World {
             client,
             clock: Arc::new(ManualClock::new(Timestamp::EPOCH)),
             observer: Arc::clone(&observer) as Arc<dyn access_log::Observe>,
+            tracer: None,
         };
         server::serve(bound, &lifecycle, stack(wiring));
         Self {

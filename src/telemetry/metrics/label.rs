@@ -153,6 +153,17 @@ pub enum Concern {
     Unchecked,
 }
 
+/// What became of a span of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// The collector has it.
+    Exported,
+    /// There was no room for it.
+    Dropped,
+    /// The collector did not take it.
+    Failed,
+}
+
 /// A label's words.
 pub(super) trait Label: Copy + 'static {
     /// All of them, in the order of declaration.
@@ -419,6 +430,24 @@ impl Label for Concern {
             Self::Eviction => "eviction",
             Self::Replication => "replication",
             Self::Unchecked => "unchecked",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+// === impl Trace ===
+
+impl Label for Trace {
+    const ALL: &'static [Self] = &[Self::Exported, Self::Dropped, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
         }
     }
 

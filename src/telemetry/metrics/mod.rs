@@ -11,19 +11,14 @@ use std::fmt;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-        info::Info,
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::{Registry, Unit},
 };
 
 use self::{
     label::{Concern, Label as _},
     process::Process,
+    timing::Timing,
 };
 use crate::base::{clock::Clock, ids::ProviderName};
 
@@ -32,6 +27,7 @@ mod process;
 mod proxy;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod token;
 mod webhook;
 
@@ -65,11 +61,12 @@ pub struct Metrics {
     delivery_duration: Timings,
     left_alone: Gauge,
     store_concerns: Family<ConcernLabels, Gauge>,
+    traces: Family<TraceLabels, Counter>,
     audit_failures: Counter,
 }
 
 /// Durations by provider.
-type Timings = Family<ProviderLabels, Histogram, fn() -> Histogram>;
+type Timings = Family<ProviderLabels, Timing, fn() -> Timing>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ProviderLabels {
@@ -114,13 +111,13 @@ struct ConcernLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BuildLabels {
-    version: &'static str,
+struct TraceLabels {
+    outcome: &'static str,
 }
 
-/// 1 ms to about 65 s by doubling: from a hit on the local sandbox to past every timeout.
-fn timing() -> Histogram {
-    Histogram::new(exponential_buckets(0.001, 2.0, 17))
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
 }
 
 // === impl Metrics ===
@@ -128,6 +125,15 @@ fn timing() -> Histogram {
 impl Metrics {
     /// All at zero; `clock` tells when the process started.
     pub fn new(clock: &dyn Clock) -> Self {
+        Self::with(clock, Timing::plain)
+    }
+
+    /// The same, with room for the traces of requests beside their durations.
+    pub fn with_exemplars(clock: &dyn Clock) -> Self {
+        Self::with(clock, Timing::with_exemplars)
+    }
+
+    fn with(clock: &dyn Clock, timing: fn() -> Timing) -> Self {
         let timings = || Timings::new_with_constructor(timing);
         let mut metrics = Self {
             registry: Registry::default(),
@@ -148,6 +154,7 @@ impl Metrics {
             delivery_duration: timings(),
             left_alone: Gauge::default(),
             store_concerns: Family::default(),
+            traces: Family::default(),
             audit_failures: Counter::default(),
         };
         metrics.register_proxy();
@@ -208,6 +215,14 @@ impl Metrics {
             concern: concern.as_str(),
         };
         self.store_concerns.get_or_create_owned(&labels)
+    }
+
+    /// Counts spans of traces by what became of them.
+    pub fn traces(&self, outcome: label::Trace) -> Counter {
+        let labels = TraceLabels {
+            outcome: outcome.as_str(),
+        };
+        self.traces.get_or_create_owned(&labels)
     }
 
     /// Everything as `OpenMetrics` text.
@@ -319,6 +334,11 @@ impl Metrics {
     }
 
     fn register_process(&mut self, clock: &dyn Clock) {
+        self.registry.register(
+            "daypass_trace_spans",
+            "Spans of traces, by what became of them",
+            self.traces.clone(),
+        );
         let version = env!("CARGO_PKG_VERSION");
         let build = Info::new(BuildLabels { version });
         self.registry.register(

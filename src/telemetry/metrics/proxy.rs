@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
+use prometheus_client::metrics::counter::Counter;
 
 use super::{
     Metrics, ObjectionLabels, OutcomeLabels, ProviderLabels,
     label::{Check, Label, Objection, Outcome, Replay},
+    timing::Timing,
 };
+use crate::telemetry::trace::SpanContext;
 
 /// Records requests to one provider. Clones share the counters.
 #[derive(Clone, Debug)]
@@ -15,8 +17,8 @@ pub struct ProxyMetrics {
     requests: Vec<Counter>,
     replays: Vec<Counter>,
     objections: Vec<Vec<Counter>>,
-    request_duration: Histogram,
-    upstream_duration: Histogram,
+    request_duration: Timing,
+    upstream_duration: Timing,
 }
 
 // === impl ProxyMetrics ===
@@ -59,17 +61,17 @@ impl ProxyMetrics {
         }
     }
 
-    /// A request has ended, its body included.
-    pub fn request(&self, outcome: Outcome, took: Duration) {
+    /// A request has ended, its body included; `of` is its span, if that is recorded.
+    pub fn request(&self, outcome: Outcome, took: Duration, of: Option<SpanContext>) {
         if let Some(counter) = self.requests.get(outcome.index()) {
             counter.inc();
         }
-        self.request_duration.observe(took.as_secs_f64());
+        self.request_duration.observe(took, of);
     }
 
     /// The head of the provider's answer is there.
-    pub fn upstream(&self, took: Duration) {
-        self.upstream_duration.observe(took.as_secs_f64());
+    pub fn upstream(&self, took: Duration, of: Option<SpanContext>) {
+        self.upstream_duration.observe(took, of);
     }
 
     /// A request was sent a second time, or should have been.
@@ -85,5 +87,12 @@ impl ProxyMetrics {
         if let Some(counter) = counters.and_then(|counters| counters.get(outcome.index())) {
             counter.inc();
         }
+    }
+
+    /// How many requests have ended with an outcome that `fits`.
+    pub fn requests(&self, fits: impl Fn(Outcome) -> bool) -> u64 {
+        let all = self.requests.iter().zip(Outcome::ALL);
+        let fitting = all.filter(|(_, outcome)| fits(**outcome));
+        fitting.map(|(counter, _)| counter.get()).sum()
     }
 }

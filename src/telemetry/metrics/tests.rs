@@ -7,11 +7,14 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{
     label::{
         Check, Concern, Delivery, Label, Lookup, Objection, Outcome, Redeem, Renewal, Replay,
-        Status, Webhook,
+        Status, Trace, Webhook,
     },
     *,
 };
-use crate::base::clock::{ManualClock, Timestamp};
+use crate::{
+    base::clock::{ManualClock, Timestamp},
+    telemetry::trace::SpanContext,
+};
 
 fn metrics() -> Metrics {
     Metrics::new(&ManualClock::new(Timestamp::from_secs(1_795_239_363)))
@@ -44,8 +47,9 @@ fn what_is_recorded_is_what_is_told() {
     proxy.request(
         Outcome::of_status(http::StatusCode::OK),
         Duration::from_millis(3),
+        None,
     );
-    proxy.upstream(Duration::from_millis(2));
+    proxy.upstream(Duration::from_millis(2), None);
     proxy.replay(Replay::Recovered);
     proxy.objection(Check::PerUser, Objection::Observed);
     let token = metrics.token(&calcom());
@@ -77,6 +81,39 @@ fn what_is_recorded_is_what_is_told() {
 }
 
 #[test]
+fn a_duration_that_was_traced_leads_to_its_trace() {
+    let clock = ManualClock::new(Timestamp::EPOCH);
+    let span = SpanContext {
+        trace_id: [0xab; 16],
+        span_id: [0xcd; 8],
+        is_sampled: true,
+    };
+    let took = Duration::from_millis(3);
+    for (metrics, has_room) in [
+        (Metrics::new(&clock), false),
+        (Metrics::with_exemplars(&clock), true),
+    ] {
+        let proxy = metrics.proxy(&calcom());
+        proxy.request(Outcome::Success, took, Some(span));
+        proxy.request(Outcome::Success, Duration::from_millis(9), None);
+        let text = metrics.encode().unwrap();
+        let (trace_id, span_id) = ("ab".repeat(16), "cd".repeat(8));
+        let exemplar = format!("# {{trace_id=\"{trace_id}\",span_id=\"{span_id}\"}} 0.003");
+        let found: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains(&exemplar))
+            .collect();
+        assert_eq!(found.len(), usize::from(has_room), "{text}");
+        if let Some(line) = found.first() {
+            let bucket =
+                "daypass_request_duration_seconds_bucket{le=\"0.004\",provider=\"calcom\"} 1";
+            assert!(line.starts_with(bucket), "{line}");
+        }
+        assert!(text.contains("daypass_request_duration_seconds_count{provider=\"calcom\"} 2"));
+    }
+}
+
+#[test]
 fn every_word_has_its_own_place() {
     fn check<L: Label>() {
         let words: BTreeSet<_> = L::ALL.iter().map(|label| label.as_str()).collect();
@@ -96,6 +133,7 @@ fn every_word_has_its_own_place() {
     check::<Concern>();
     check::<Webhook>();
     check::<Delivery>();
+    check::<Trace>();
 }
 
 #[test]
@@ -116,6 +154,7 @@ fn the_documentation_lists_every_metric_with_its_labels_and_words() {
     let (_proxy, _token) = (metrics.proxy(&calcom()), metrics.token(&calcom()));
     let _webhook = metrics.webhook(&calcom());
     metrics.store_concerns(Concern::Eviction);
+    metrics.traces(Trace::Exported);
     let told = names(&metrics.encode().unwrap());
     let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
     let listed: BTreeSet<String> = rows
@@ -135,6 +174,7 @@ fn the_documentation_lists_every_metric_with_its_labels_and_words() {
     words::<Concern>("concern", "daypass_store_concerns", document);
     words::<Webhook>("outcome", "daypass_webhooks_total", document);
     words::<Delivery>("outcome", "daypass_deliveries_total", document);
+    words::<Trace>("outcome", "daypass_trace_spans_total", document);
 }
 
 #[test]
@@ -145,6 +185,9 @@ fn the_reference_has_the_rows_of_the_code() {
     let _webhook = metrics.webhook(&calcom());
     for concern in Concern::ALL {
         metrics.store_concerns(*concern);
+    }
+    for fate in Trace::ALL {
+        metrics.traces(*fate);
     }
     let right = rewritten(PAGE, &metrics.encode().unwrap());
     #[expect(

@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 use super::{
     Metrics, ProviderLabels, RenewalLabels, ResultLabels, StatusLabels,
     label::{Label, Lookup, Redeem, Renewal, Status},
+    timing::Timing,
 };
+use crate::telemetry::trace;
 
 /// Records what is done with the tokens of one provider. Clones share the counters.
 #[derive(Clone, Debug)]
 pub struct TokenMetrics {
     lookups: Vec<Counter>,
     renewals: Vec<Vec<Counter>>,
-    renewal_duration: Histogram,
+    renewal_duration: Timing,
     connections: Vec<Gauge>,
 }
 
@@ -69,13 +71,13 @@ impl TokenMetrics {
         }
     }
 
-    /// A renewal has ended.
+    /// A renewal has ended, in the trace that this thread works for.
     pub fn renewal(&self, redeem: Redeem, outcome: Renewal, took: Duration) {
         let counters = self.renewals.get(redeem.index());
         if let Some(counter) = counters.and_then(|counters| counters.get(outcome.index())) {
             counter.inc();
         }
-        self.renewal_duration.observe(took.as_secs_f64());
+        self.renewal_duration.observe(took, trace::exemplar());
     }
 
     /// How many connections are in this state.
@@ -83,5 +85,15 @@ impl TokenMetrics {
         if let Some(gauge) = self.connections.get(status.index()) {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    /// How many renewals have ended with an outcome that `fits`.
+    pub fn renewals(&self, fits: impl Fn(Renewal) -> bool) -> u64 {
+        let all = self
+            .renewals
+            .iter()
+            .flat_map(|counters| counters.iter().zip(Renewal::ALL));
+        let fitting = all.filter(|(_, outcome)| fits(**outcome));
+        fitting.map(|(counter, _)| counter.get()).sum()
     }
 }

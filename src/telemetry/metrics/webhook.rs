@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
+use prometheus_client::metrics::counter::Counter;
 
 use super::{
     Metrics, OutcomeLabels, ProviderLabels,
     label::{Delivery, Label, Webhook},
+    timing::Timing,
 };
 
 /// Records the webhooks and deliveries of one provider. Clones share the counters.
@@ -14,7 +15,7 @@ use super::{
 pub struct WebhookMetrics {
     webhooks: Vec<Counter>,
     deliveries: Vec<Counter>,
-    delivery_duration: Histogram,
+    delivery_duration: Timing,
 }
 
 // === impl WebhookMetrics ===
@@ -57,6 +58,13 @@ impl WebhookMetrics {
         if let Some(counter) = self.deliveries.get(delivery.index()) {
             counter.inc();
         }
-        self.delivery_duration.observe(took.as_secs_f64());
+        self.delivery_duration.observe(took, None);
+    }
+
+    /// How many tries to deliver came to what `fits`.
+    pub fn deliveries(&self, fits: impl Fn(Delivery) -> bool) -> u64 {
+        let all = self.deliveries.iter().zip(Delivery::ALL);
+        let fitting = all.filter(|(_, outcome)| fits(**outcome));
+        fitting.map(|(counter, _)| counter.get()).sum()
     }
 }
