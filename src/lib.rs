@@ -15,7 +15,7 @@
 //! | [`connect`] | tickets, the consent page, the callback |
 //! | [`webhook`] | intake and delivery |
 //! | [`meeting`] | meetings in one shape, background sync |
-//! | [`admin`] | probes and metrics, the API for operators; later the status page |
+//! | [`admin`] | probes and metrics, the API for operators, the status page |
 //! | [`sandbox`] | the emulated Cal.com and Calendly |
 //! | [`config`] | one field per room's own `Config`; every problem at once |
 //! | [`app`] | the composition: which parts a process has |

@@ -102,6 +102,12 @@ actions! {
     ReplayDelivery = "delivery.replay",
     /// All deliveries that fit were sent again.
     ReplayDeliveries = "deliveries.replay",
+    /// What an event says was shown to an operator.
+    ShowPayload = "delivery.show-payload",
+    /// All that is stored was sealed with the active key.
+    RotateKeys = "keys.rotate",
+    /// Connections were moved here from another store.
+    MigrateStore = "store.migrate",
 }
 
 /// What is about to be done.

@@ -114,13 +114,14 @@ fn digest(token: &[u8]) -> [u8; 32] {
 }
 
 /// Which host the caller thinks this is.
-fn host<B>(request: &http::Request<B>) -> Option<Authority> {
+pub(super) fn host<B>(request: &http::Request<B>) -> Option<Authority> {
     let named = request.headers().get(HOST);
     let named = named.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     named.or_else(|| request.uri().authority().cloned())
 }
 
-fn is_here(host: &Authority) -> bool {
+/// Whether it is a name of this machine that nobody else can give it.
+pub(super) fn is_here(host: &Authority) -> bool {
     let name = host.host().trim_matches(['[', ']']);
     name.eq_ignore_ascii_case("localhost")
         || name

@@ -1,4 +1,4 @@
-//! The admin listener: probes and metrics, and the API for operators.
+//! The admin listener: probes and metrics, the API for operators, and their page.
 //!
 //! | module | what it decides |
 //! |---|---|
@@ -9,6 +9,8 @@
 //! | [`openapi`] | what is told of all that: the description, made from the routes |
 //! | [`extract`] | how a request is read, and what is told of a bad one |
 //! | [`page`] | how long lists are read in pages |
+//! | [`status`] | the status page, `/`: what operators see and do in a browser |
+//! | [`history`] | what of the last half hour is remembered for it |
 //! | [`trouble`] | which error becomes which answer |
 //!
 //! 1. No route answers with a token or a secret, and no problem repeats what came with a request.
@@ -25,14 +27,17 @@ pub mod api;
 pub mod audit;
 mod extract;
 mod gate;
+mod history;
 mod kinds;
 mod openapi;
 mod page;
 mod probes;
 mod readiness;
 mod route;
+pub mod status;
 mod trouble;
 
+pub use history::History;
 pub use openapi::text as description;
 pub use readiness::{Check, Component, Health, Readiness, Report};
 
@@ -57,10 +62,13 @@ pub fn router(
     readiness: Readiness,
     metrics: Arc<Metrics>,
     parts: api::Parts,
+    page: status::Parts,
 ) -> Router {
-    let gate = Gate::new(config);
+    let (gate, parts) = (Gate::new(config), Arc::new(parts));
+    let page = status::router(config, readiness.clone(), Arc::clone(&parts), page);
     probes::routes(readiness, metrics)
         .nest("/v1", api::router(parts, gate))
+        .merge(page)
         .fallback(async || Trouble::NotFound)
         .method_not_allowed_fallback(async || Trouble::WrongMethod)
 }

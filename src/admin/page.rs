@@ -83,6 +83,11 @@ impl TryFrom<u64> for Limit {
 }
 
 impl Limit {
+    /// So many, as the code asks for.
+    pub(super) const fn of(limit: usize) -> Self {
+        Self(limit)
+    }
+
     /// How many to ask for: one more tells whether there is another page.
     pub(super) const fn and_one(self) -> usize {
         self.0 + 1

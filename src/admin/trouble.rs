@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header::WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use thiserror::Error;
 
 use super::{
@@ -49,6 +49,14 @@ pub(super) enum Trouble {
     Cursor,
     #[error("the body must be JSON, with Content-Type: application/json")]
     NotJson,
+    #[error("the body must be a form")]
+    NotForm,
+    #[error(
+        "the form was made for another login, or has been changed: go back, reload the page, try again"
+    )]
+    StaleForm,
+    #[error("nothing was chosen: go back, and choose what to deliver again")]
+    NothingChosen,
     #[error("the body is too large")]
     TooLarge,
     /// A field of the body, or all of it.
@@ -92,29 +100,56 @@ const PROVIDER_RETRY: (Duration, Duration) = (Duration::from_mins(1), Duration::
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
         let problem = self.problem();
-        if problem.status().is_server_error() {
-            tracing::warn!(
-                problem = problem.slug(),
-                error = &self as &dyn std::error::Error,
-                "a call of the API failed",
-            );
-        }
+        self.complain(&problem);
         problem.into_response()
     }
 }
 
+/// A [`Trouble`] as people read it.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) status: StatusCode,
+    pub(super) title: &'static str,
+    pub(super) detail: String,
+}
+
 impl Trouble {
+    /// For a page; faults of ours are logged here, as those of answers are.
+    pub(super) fn told(&self) -> Told {
+        let problem = self.problem();
+        self.complain(&problem);
+        Told {
+            status: problem.status(),
+            title: problem.title(),
+            detail: told(self),
+        }
+    }
+
+    fn complain(&self, problem: &Problem) {
+        if problem.status().is_server_error() {
+            tracing::warn!(
+                problem = problem.slug(),
+                error = self as &dyn std::error::Error,
+                "a call of the API failed",
+            );
+        }
+    }
+
     fn problem(&self) -> Problem {
         match self {
             Self::Connect(error) => of_connect(error),
             Self::Tokens(error) => of_tokens(error),
             Self::Store(error) => of_store(error),
-            Self::NoToken | Self::WrongToken | Self::NoAdminToken | Self::ForeignPage => {
-                self.of_gate()
-            }
+            Self::NoToken
+            | Self::WrongToken
+            | Self::NoAdminToken
+            | Self::ForeignPage
+            | Self::StaleForm => self.of_gate(),
             Self::Parameter { .. }
             | Self::Cursor
             | Self::NotJson
+            | Self::NotForm
+            | Self::NothingChosen
             | Self::TooLarge
             | Self::Body { .. } => self.of_request(),
             Self::NotFound => kinds::NOT_FOUND.problem(),

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::events::Announcer;
 use crate::{
+    admin::History,
     base::ids::{ConnectionKey, ProviderName},
     http::access_log::{self, Facts, Objection, Objections, Observe, Recovery},
     store::Redemption,
@@ -38,6 +39,8 @@ pub(super) struct OfTokens {
     failed: Arc<Notify>,
     announcer: Announcer,
     tracer: Option<Tracer>,
+    /// What the status page shows of it.
+    history: History,
 }
 
 /// Hears of requests to the ingress listener; they are logged, and counted by the rooms.
@@ -140,6 +143,7 @@ impl OfTokens {
         failed: Arc<Notify>,
         announcer: Announcer,
         tracer: Option<Tracer>,
+        history: History,
     ) -> Arc<Self> {
         Arc::new(Self {
             providers: names
@@ -151,6 +155,7 @@ impl OfTokens {
             failed,
             announcer,
             tracer,
+            history,
         })
     }
 }
@@ -168,6 +173,7 @@ impl Observer for OfTokens {
     }
 
     fn renewed(&self, renewal: &Renewal<'_>) {
+        self.history.renewed(renewal);
         let Some(recorder) = self.providers.get(&renewal.key.provider) else {
             return;
         };
@@ -189,6 +195,7 @@ impl Observer for OfTokens {
     }
 
     fn needs_reauth(&self, key: &ConnectionKey, reason: ReauthReason) {
+        self.history.needs_reauth(key, reason);
         // Counted from the store, where it is right whichever process noticed.
         self.announcer.needs_reauth(key, reason);
     }

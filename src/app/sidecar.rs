@@ -15,8 +15,8 @@ use super::{
     inward::Inward, local_calls::FromRooms, observer, promises, readiness, traces,
 };
 use crate::{
-    admin::{self, Readiness, api, audit::Audit},
-    base::{ids::ProviderName, lifecycle::Lifecycle},
+    admin::{self, History, Readiness, api, audit::Audit, status},
+    base::{clock::SystemClock, ids::ProviderName, lifecycle::Lifecycle},
     config::{Reload, Settings},
     connect,
     http::{
@@ -27,6 +27,7 @@ use crate::{
     },
     proxy,
     telemetry::{metrics::Metrics, trace::Exporter},
+    webhook::Payloads,
 };
 
 /// How long probes and scrapes under way may take to finish when everything else has ended.
@@ -89,8 +90,10 @@ impl Sidecar {
         let failed = Arc::new(Notify::new());
         let announcer = Announcer::default();
         let told = announcer.clone();
-        let failing = Arc::clone(&failed);
-        let observer = observer::OfTokens::new(&metrics, &names, failing, told, tracer.clone());
+        let history = History::new(&metrics, &names, Arc::new(SystemClock));
+        let (rung, remembers) = (Arc::clone(&failed), history.clone());
+        let observer =
+            observer::OfTokens::new(&metrics, &names, rung, told, tracer.clone(), remembers);
         let role = Role::Sidecar(observer);
         let core = Core::open(settings, role, lifecycle.clone()).await?;
         let sidecar = Self {
@@ -106,8 +109,9 @@ impl Sidecar {
         let audit = sidecar.core.audit(metrics.audit_failures());
         let inward = Inward::open(&sidecar.core, settings, &metrics, announcer, &audit)?;
         let api = sidecar.api(settings, &names, &inward, audit.clone());
+        let page = sidecar.page(history);
         sidecar
-            .open_admin(admin, settings, &metrics, failed, api)
+            .open_admin(admin, settings, &metrics, failed, (api, page))
             .await;
         sidecar.open_ingress(ingress, settings, &inward);
         sidecar.open_outbound(outbound, settings, &metrics, inward, audit)?;
@@ -151,13 +155,25 @@ impl Sidecar {
         }
     }
 
+    /// What the status page has beside that.
+    fn page(&self, history: History) -> status::Parts {
+        let core = &self.core;
+        let sampling = history.clone().keep_sampling();
+        core.lifecycle.spawn_until_drain(sampling);
+        status::Parts {
+            history,
+            payloads: Payloads::new(Arc::clone(&core.keys), Arc::clone(&core.random)),
+            random: Arc::clone(&core.random),
+        }
+    }
+
     async fn open_admin(
         &self,
         bound: Bound,
         settings: &Settings,
         metrics: &Arc<Metrics>,
         failed: Arc<Notify>,
-        api: api::Parts,
+        (api, page): (api::Parts, status::Parts),
     ) {
         let core = || self.core.clone();
         let readiness = self.readiness.clone();
@@ -168,7 +184,7 @@ impl Sidecar {
         drop(lifecycle.spawn(readiness::keep_counting(core(), Arc::clone(metrics))));
         let gauges = promises::Gauges::new(metrics);
         lifecycle.spawn_until_drain(promises::keep_looking(core(), gauges));
-        let router = admin::router(&settings.admin, readiness, Arc::clone(metrics), api);
+        let router = admin::router(&settings.admin, readiness, Arc::clone(metrics), api, page);
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)
         });

@@ -2,14 +2,17 @@
 
 use std::{path::Path, sync::Arc};
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::StartError;
 use crate::{
+    admin::audit::Audit,
     base::{
         clock::{SharedClock, SystemClock},
         lifecycle::Lifecycle,
         random::{OsRandom, SharedRandom},
     },
-    http::tls::{self, Alpn, trusted_pem},
+    http::tls::{self, Alpn, pem_of, trusted_pem},
     store::{
         Archive, Backend, Error, Everything, Inspect, Seals, SharedStore,
         postgres::{self, Postgres},
@@ -97,8 +100,13 @@ impl<'s> Opener<'s> {
                     existing_only: self.existing_only,
                     ..redis::Options::default()
                 };
+                trusted_pem(self.ca_file)?;
+                let trust = self.ca_file.map(|path| {
+                    let path = path.to_owned();
+                    redis::Trust::new(move || pem_of(&path))
+                });
                 let parts = redis::Parts {
-                    trust: trusted_pem(self.ca_file)?,
+                    trust,
                     time: redis::Time::Server,
                     random: Arc::clone(&self.random),
                     lifecycle: self.lifecycle.clone(),
@@ -107,6 +115,18 @@ impl<'s> Opener<'s> {
                 opened.map(Stores::of).map_err(named)
             }
         }
+    }
+}
+
+impl Opener<'_> {
+    /// Writes down in `stores`, which were opened with this, what a command does.
+    pub fn audit(&self, stores: &Stores) -> Audit {
+        Audit::new(
+            Arc::clone(&stores.everything) as _,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.random),
+            Counter::default(),
+        )
     }
 }
 

@@ -19,8 +19,9 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Context, Error, Outcome, block_on, progress::Progress, table, write};
+use super::{Context, Error, Outcome, block_on, operator, progress::Progress, table, write};
 use crate::{
+    admin::audit::{Action, Actor, Order},
     app::{self, Opener, Stores},
     base::{ids::ProviderName, lifecycle::Lifecycle, random::OsRandom},
     config::{Settings, key_file_beside},
@@ -61,7 +62,7 @@ pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write)
     let loaded = context.loaded()?;
     let settings = &loaded.settings;
     log::init(&telemetry::Config {
-        log: "off".to_owned(),
+        log: "off,daypass::audit=warn".to_owned(),
         ..settings.telemetry.clone()
     })?;
     let keys = keys(settings)?;
@@ -69,7 +70,9 @@ pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write)
     let mut progress = Progress::new(json, out);
     let report = block_on(async {
         let lifecycle = Lifecycle::new();
-        let report = rotate(options, settings, &keys, &lifecycle, &mut progress).await;
+        let opener = Opener::of_system(settings.tls_ca_file.as_deref(), &lifecycle);
+        let operator = operator::of(context.environment);
+        let report = rotate(options, settings, &keys, opener, &operator, &mut progress).await;
         lifecycle.drain(app::DRAIN_LIMIT).await;
         report
     })?;
@@ -106,14 +109,34 @@ async fn rotate(
     options: &Options,
     settings: &Settings,
     keys: &KeyRing,
-    lifecycle: &Lifecycle,
+    mut opener: Opener<'_>,
+    operator: &Actor,
     progress: &mut Progress<'_>,
 ) -> Result<Report, Error> {
-    let mut opener = Opener::of_system(settings.tls_ca_file.as_deref(), lifecycle);
     // Where there is nothing, nothing is made: it would look like an empty store.
     opener.existing_only = true;
     let stores = opener.open(&settings.store.backend).await?;
-    let providers = providers(settings, &stores).await?;
+    let turning = turn(options, settings, keys, &stores, progress);
+    if options.check {
+        return turning.await;
+    }
+    let tell = |report: &Report| {
+        let turned = report.turned.as_ref();
+        turned.map(|turned| format!("{} sealed", turned.resealed))
+    };
+    let order = Order::to(Action::RotateKeys).with(format!("to {}", keys.active_id()));
+    let audit = opener.audit(&stores);
+    audit.telling(operator, order, turning, tell).await
+}
+
+async fn turn(
+    options: &Options,
+    settings: &Settings,
+    keys: &KeyRing,
+    stores: &Stores,
+    progress: &mut Progress<'_>,
+) -> Result<Report, Error> {
+    let providers = providers(settings, stores).await?;
     let rotation = Rotation {
         seals: &*stores.seals,
         keys,

@@ -122,6 +122,11 @@ impl Problem {
         self.status
     }
 
+    /// What it is called.
+    pub const fn title(&self) -> &'static str {
+        self.title
+    }
+
     /// What follows `urn:daypass:problem:`.
     pub const fn slug(&self) -> &'static str {
         self.slug

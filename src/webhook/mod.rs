@@ -10,6 +10,7 @@
 //! | [`own_events`] | what Daypass itself tells the app |
 //! | [`replays`] | what is delivered again because somebody asks for it |
 //! | [`newcomers`] | what connections lack that nobody told us of |
+//! | [`payloads`] | what an event says, for those who may see it |
 //! | [`upkeep`] | what is forgotten, and when |
 //!
 //! 1. An event is acknowledged when it is durable, never before; what follows cannot delay that.
@@ -32,6 +33,7 @@ mod envelope;
 pub mod intake;
 pub mod newcomers;
 pub mod own_events;
+pub mod payloads;
 pub mod replays;
 mod route;
 mod routing;
@@ -43,6 +45,7 @@ pub use delivery::{Delivered, Destination, InvalidDestination};
 pub use intake::{Intake, Verdict};
 pub use newcomers::Newcomers;
 pub use own_events::{OwnEvent, Teller};
+pub use payloads::Payloads;
 pub use replays::{Replayed, Replays};
 pub use subscription::Subscriptions;
 

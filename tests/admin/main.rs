@@ -1,4 +1,4 @@
-//! The API for operators: a whole sidecar in this process, the emulated providers, an app that takes
+//! The API for operators, and their page: a whole sidecar in this process, the emulated providers, an app that takes
 //! deliveries, and every call over a real socket.
 
 #![expect(
@@ -11,17 +11,20 @@
 
 mod app;
 mod specification;
+mod visitor;
 mod world;
 
 mod audit;
 mod conformance;
 mod connections;
 mod deliveries;
+mod described;
 mod documents;
 mod imports;
 mod links;
 mod managed_users;
 mod meetings;
 mod secrets;
+mod status;
 mod strangers;
 mod token;

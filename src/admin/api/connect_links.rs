@@ -4,7 +4,7 @@ use axum::{Extension, Json, extract::State, http::StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Api, Route};
+use super::{Api, Parts, Route};
 use crate::{
     admin::{
         Trouble,
@@ -16,6 +16,7 @@ use crate::{
         clock::Timestamp,
         ids::{ConnectionKey, ProviderName, UserId},
     },
+    connect::Link,
 };
 
 pub(super) fn routes() -> Vec<Route> {
@@ -70,18 +71,32 @@ async fn create(
     Extension(actor): Extension<Actor>,
     Body(order): Body<Order>,
 ) -> Result<(StatusCode, Json<ConnectLink>), Trouble> {
-    api.knows(&order.provider)?;
     let key = ConnectionKey {
         provider: order.provider,
         user: order.user,
     };
-    let audited = Audited::to(Action::ConnectLink).about(&key);
-    let connect = api.connect.clone();
-    let making = async move { Ok(connect.link(&key, order.return_to.as_deref()).await?) };
-    let link = api.audited(actor, audited, making, |_| None).await?;
+    let link = api.link(actor, &key, order.return_to).await?;
     let answer = ConnectLink {
         url: link.url,
         expires_at: link.expires_at,
     };
     Ok((StatusCode::CREATED, Json(answer)))
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// A link for the user of `key`.
+    pub(in crate::admin) async fn link(
+        &self,
+        actor: Actor,
+        key: &ConnectionKey,
+        return_to: Option<String>,
+    ) -> Result<Link, Trouble> {
+        self.knows(&key.provider)?;
+        let audited = Audited::to(Action::ConnectLink).about(key);
+        let (connect, key) = (self.connect.clone(), key.clone());
+        let making = async move { Ok(connect.link(&key, return_to.as_deref()).await?) };
+        self.audited(actor, audited, making, |_| None).await
+    }
 }

@@ -6,7 +6,7 @@ use axum::{Extension, Json, extract::State, http::StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Api, ConnectionView, Route, view::WholeView};
+use super::{Api, ConnectionView, Parts, Route, view::WholeView};
 use crate::{
     admin::{
         Trouble,
@@ -18,6 +18,7 @@ use crate::{
     base::ids::{ConnectionKey, ProviderName, UserId},
     meeting::Progress,
     store::{Connection, Filter},
+    token::Revocation,
 };
 
 /// The address of one connection.
@@ -100,6 +101,15 @@ pub(super) enum StatusWord {
     NeedsReauth,
 }
 
+/// Which connections to look for.
+#[derive(Clone, Debug, Default)]
+pub(in crate::admin) struct Selection {
+    /// Of which provider, and how they stand.
+    pub(in crate::admin) filter: Filter,
+    /// Only of users whose id begins so.
+    pub(in crate::admin) user_prefix: Option<UserId>,
+}
+
 /// How to renew.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -137,41 +147,30 @@ async fn list(
     State(api): State<Api>,
     Params(which): Params<Which>,
 ) -> Result<Json<Page<ConnectionView>>, Trouble> {
-    let filter = Filter {
-        provider: which.provider.clone(),
-        needs_reauth: which
-            .status
-            .map(|status| matches!(status, StatusWord::NeedsReauth)),
+    if which.user_prefix.is_some() && which.provider.is_none() {
+        return Err(Trouble::Parameter {
+            name: Some("user_prefix".to_owned()),
+            what: "user_prefix needs a provider".to_owned(),
+        });
+    }
+    let selection = Selection {
+        filter: Filter {
+            provider: which.provider,
+            needs_reauth: which
+                .status
+                .map(|status| matches!(status, StatusWord::NeedsReauth)),
+        },
+        user_prefix: which.user_prefix,
     };
-    let after = place(which.cursor.as_deref())?;
-    let is_first = after.is_none();
-    let mut after = after.map(|Last(provider, user)| ConnectionKey { provider, user });
-    if let Some(prefix) = &which.user_prefix {
-        let Some(provider) = which.provider.clone() else {
-            return Err(Trouble::Parameter {
-                name: Some("user_prefix".to_owned()),
-                what: "user_prefix needs a provider".to_owned(),
-            });
-        };
-        let begin = before(prefix).map(|user| ConnectionKey { provider, user });
-        // Keys are in the order of their bytes, so those with the prefix stand together.
-        after = after.max(begin);
-    }
-    let mut found = api
-        .store
-        .page(&filter, after.as_ref(), which.limit.and_one())
-        .await?;
-    if let Some(prefix) = &which.user_prefix {
-        let fits = |one: &Connection| one.key.user.as_str().starts_with(prefix.as_str());
-        let end = found.iter().position(|one| !fits(one));
-        found.truncate(end.unwrap_or(found.len()));
-    }
-    if let (true, true, Some(provider)) = (found.is_empty(), is_first, &which.provider) {
+    let cursor = which.cursor.as_deref();
+    let page = api.connections(&selection, cursor, which.limit).await?;
+    if let (true, None, Some(provider)) =
+        (page.items.is_empty(), cursor, &selection.filter.provider)
+    {
         // Those of a provider that is no longer configured are listed while there are any.
         api.knows(provider)?;
     }
-    let end = |last: &Connection| Last(last.key.provider.clone(), last.key.user.clone());
-    Ok(Json(Page::of(found, which.limit, end, |one| (&one).into())))
+    Ok(Json(page))
 }
 
 /// The user id that comes right before all that begin with `prefix`; `None` if there is none.
@@ -195,17 +194,7 @@ async fn disconnect(
     Extension(actor): Extension<Actor>,
     Key(key): Key,
 ) -> Result<Json<Removed>, Trouble> {
-    let order = Order::to(Action::Disconnect).about(&key);
-    let asked = Arc::clone(&api);
-    let removing = async move {
-        if let Some(revocation) = asked.connect.disconnect(&key).await? {
-            return Ok(revocation.as_str());
-        }
-        asked.knows(&key.provider)?;
-        Err(Trouble::NotConnected(key))
-    };
-    let tell = |revocation: &&'static str| Some(format!("tokens {revocation}"));
-    let revocation = api.audited(actor, order, removing, tell).await?;
+    let revocation = api.disconnect(actor, &key).await?.as_str();
     Ok(Json(Removed { revocation }))
 }
 
@@ -215,11 +204,7 @@ async fn refresh(
     Key(key): Key,
     Params(how): Params<How>,
 ) -> Result<Json<WholeView>, Trouble> {
-    let forced = how.force.then(|| "force".to_owned());
-    let order = Order::to(Action::Refresh).about(&key).with(forced);
-    let (tokens, of) = (api.tokens.clone(), key.clone());
-    let renewing = async move { Ok(tokens.refresh(&of, how.force).await.map(drop)?) };
-    api.audited(actor, order, renewing, |()| None).await?;
+    api.renew(actor, &key, how.force).await?;
     let connection = api.load(&key).await?;
     Ok(Json(api.whole(&connection).await?))
 }
@@ -229,19 +214,131 @@ async fn sync(
     Extension(actor): Extension<Actor>,
     Key(key): Key,
 ) -> Result<(StatusCode, Json<Asked>), Trouble> {
-    let order = Order::to(Action::Sync).about(&key);
-    let (asked, of) = (Arc::clone(&api), key.clone());
-    let asking = async move {
-        asked.load(&of).await?;
-        if asked.sync.ask_for(&of).await? {
-            Ok(())
-        } else {
-            Err(Trouble::NoMeetings)
-        }
-    };
-    api.audited(actor, order, asking, |()| None).await?;
+    api.ask_for_sync(actor, &key).await?;
     let sync = api.sync.progress(&key).await?;
     Ok((StatusCode::ACCEPTED, Json(Asked { sync })))
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// Takes the subscription of `key` back, revokes its tokens, and forgets it.
+    pub(in crate::admin) async fn disconnect(
+        self: &Arc<Self>,
+        actor: Actor,
+        key: &ConnectionKey,
+    ) -> Result<Revocation, Trouble> {
+        let order = Order::to(Action::Disconnect).about(key);
+        let (asked, key) = (Arc::clone(self), key.clone());
+        let removing = async move {
+            if let Some(revocation) = asked.connect.disconnect(&key).await? {
+                return Ok(revocation);
+            }
+            asked.knows(&key.provider)?;
+            Err(Trouble::NotConnected(key))
+        };
+        let tell = |revocation: &Revocation| Some(format!("tokens {}", revocation.as_str()));
+        self.audited(actor, order, removing, tell).await
+    }
+
+    /// Renews `key` now.
+    pub(in crate::admin) async fn renew(
+        &self,
+        actor: Actor,
+        key: &ConnectionKey,
+        is_forced: bool,
+    ) -> Result<(), Trouble> {
+        let forced = is_forced.then(|| "force".to_owned());
+        let order = Order::to(Action::Refresh).about(key).with(forced);
+        let (tokens, of) = (self.tokens.clone(), key.clone());
+        let renewing = async move { Ok(tokens.refresh(&of, is_forced).await.map(drop)?) };
+        self.audited(actor, order, renewing, |()| None).await
+    }
+
+    /// Asks for all meetings of `key` to be read.
+    pub(in crate::admin) async fn ask_for_sync(
+        self: &Arc<Self>,
+        actor: Actor,
+        key: &ConnectionKey,
+    ) -> Result<(), Trouble> {
+        let order = Order::to(Action::Sync).about(key);
+        let (asked, of) = (Arc::clone(self), key.clone());
+        let asking = async move {
+            asked.load(&of).await?;
+            if asked.sync.ask_for(&of).await? {
+                Ok(())
+            } else {
+                Err(Trouble::NoMeetings)
+            }
+        };
+        self.audited(actor, order, asking, |()| None).await
+    }
+
+    /// A page of those that `selection` selects. Without a provider, those that begin with a prefix are
+    /// looked for at each configured provider: nowhere is more read than is shown.
+    pub(in crate::admin) async fn connections(
+        &self,
+        selection: &Selection,
+        cursor: Option<&str>,
+        limit: Limit,
+    ) -> Result<Page<ConnectionView>, Trouble> {
+        let after = place(cursor)?.map(|Last(provider, user)| ConnectionKey { provider, user });
+        let wanted = limit.and_one();
+        let found = match (&selection.filter.provider, &selection.user_prefix) {
+            (_, None) => {
+                let page = self.store.page(&selection.filter, after.as_ref(), wanted);
+                page.await?
+            }
+            (Some(provider), Some(prefix)) => {
+                let needs_reauth = selection.filter.needs_reauth;
+                self.beginning_with(prefix, provider, needs_reauth, after.as_ref(), wanted)
+                    .await?
+            }
+            (None, Some(prefix)) => {
+                let mut found = Vec::new();
+                for provider in &self.providers {
+                    let (left, needs_reauth) =
+                        (wanted - found.len(), selection.filter.needs_reauth);
+                    let more = self
+                        .beginning_with(prefix, provider, needs_reauth, after.as_ref(), left)
+                        .await?;
+                    found.extend(more);
+                    if found.len() >= wanted {
+                        break;
+                    }
+                }
+                found
+            }
+        };
+        let end = |last: &Connection| Last(last.key.provider.clone(), last.key.user.clone());
+        Ok(Page::of(found, limit, end, |one| (&one).into()))
+    }
+
+    /// Up to `limit` connections at `provider` whose user's id begins with `prefix`.
+    async fn beginning_with(
+        &self,
+        prefix: &UserId,
+        provider: &ProviderName,
+        needs_reauth: Option<bool>,
+        after: Option<&ConnectionKey>,
+        limit: usize,
+    ) -> Result<Vec<Connection>, Trouble> {
+        let filter = Filter {
+            provider: Some(provider.clone()),
+            needs_reauth,
+        };
+        let begin = before(prefix).map(|user| ConnectionKey {
+            provider: provider.clone(),
+            user,
+        });
+        // Keys are in the order of their bytes, so those with the prefix stand together.
+        let after = after.cloned().max(begin);
+        let mut found = self.store.page(&filter, after.as_ref(), limit).await?;
+        let fits = |one: &Connection| one.key.user.as_str().starts_with(prefix.as_str());
+        let end = found.iter().position(|one| !fits(one));
+        found.truncate(end.unwrap_or(found.len()));
+        Ok(found)
+    }
 }
 
 #[cfg(test)]

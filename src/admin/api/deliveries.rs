@@ -8,7 +8,7 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Api, Route, view::DeliveryView};
+use super::{Api, Parts, Route, view::DeliveryView};
 use crate::{
     admin::{
         Trouble,
@@ -21,7 +21,7 @@ use crate::{
         clock::Timestamp,
         ids::{ProviderName, UserId},
     },
-    store::{Delivery, DeliveryFilter, DeliveryId, DeliveryStatus},
+    store::{Claimed, Delivery, DeliveryFilter, DeliveryId, DeliveryStatus},
     webhook::Replayed,
 };
 
@@ -148,19 +148,15 @@ async fn list(
         since: which.from,
         until: which.until,
     };
-    let before = place(which.cursor.as_deref())?.map(|Last(number)| DeliveryId(number.0));
-    let limit = which.limit.and_one();
-    let found = api.store.deliveries(&filter, before, limit).await?;
-    let end = |last: &Delivery| Last(Number(last.id.0));
-    Ok(Json(Page::of(found, which.limit, end, Into::into)))
+    let cursor = which.cursor.as_deref();
+    Ok(Json(api.deliveries(&filter, cursor, which.limit).await?))
 }
 
 async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
 ) -> Result<Json<DeliveryView>, Trouble> {
-    let found = api.store.delivery(number(&id)?).await?;
-    let found = found.ok_or(Trouble::UnknownDelivery)?;
+    let found = api.delivery(number(&id)?).await?;
     Ok(Json(found.delivery.into()))
 }
 
@@ -169,17 +165,7 @@ async fn replay(
     Extension(actor): Extension<Actor>,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Sent>), Trouble> {
-    let id = number(&id)?;
-    let order = Audited::to(Action::ReplayDelivery).with(format!("delivery {}", id.0));
-    let replays = api.replays.clone();
-    let sending = async move {
-        match replays.one(id).await? {
-            Replayed::Sent => Ok(()),
-            Replayed::Nobodys => Err(Trouble::NobodysDelivery),
-            Replayed::Unknown => Err(Trouble::UnknownDelivery),
-        }
-    };
-    api.audited(actor, order, sending, |()| None).await?;
+    api.replay(actor, number(&id)?).await?;
     Ok((StatusCode::ACCEPTED, Json(Sent { replayed: 1 })))
 }
 
@@ -188,19 +174,12 @@ async fn replay_all(
     Extension(actor): Extension<Actor>,
     Body(order): Body<Order>,
 ) -> Result<(StatusCode, Json<Sent>), Trouble> {
-    let filter = order.filter()?;
-    let status = filter.status.unwrap_or(DeliveryStatus::Dead);
-    let order = Audited::to(Action::ReplayDeliveries)
-        .about_some(filter.provider.clone(), filter.user.clone())
-        .with(status.as_str().to_owned());
-    let replays = api.replays.clone();
-    let sending = async move { Ok(replays.all(&filter).await?) };
-    let tell = |sent: &u64| Some(format!("{sent} replayed"));
-    let replayed = api.audited(actor, order, sending, tell).await?;
+    let replayed = api.replay_all(actor, order.filter()?).await?;
     Ok((StatusCode::ACCEPTED, Json(Sent { replayed })))
 }
 
-fn number(text: &str) -> Result<DeliveryId, Trouble> {
+/// Reads a delivery's number.
+pub(in crate::admin) fn number(text: &str) -> Result<DeliveryId, Trouble> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse::<u64>().map(Number::try_from) {
         Ok(Ok(Number(id))) if digits => Ok(DeliveryId(id)),
@@ -208,6 +187,64 @@ fn number(text: &str) -> Result<DeliveryId, Trouble> {
             name: Some("id".to_owned()),
             what: "a delivery has a number".to_owned(),
         }),
+    }
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// A page of those that `filter` selects.
+    pub(in crate::admin) async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        cursor: Option<&str>,
+        limit: Limit,
+    ) -> Result<Page<DeliveryView>, Trouble> {
+        let before = place(cursor)?.map(|Last(number)| DeliveryId(number.0));
+        let wanted = limit.and_one();
+        let found = self.store.deliveries(filter, before, wanted).await?;
+        let end = |last: &Delivery| Last(Number(last.id.0));
+        Ok(Page::of(found, limit, end, Into::into))
+    }
+
+    /// The delivery, with its sealed payload.
+    pub(in crate::admin) async fn delivery(&self, id: DeliveryId) -> Result<Claimed, Trouble> {
+        let found = self.store.delivery(id).await?;
+        found.ok_or(Trouble::UnknownDelivery)
+    }
+
+    /// Delivers one again.
+    pub(in crate::admin) async fn replay(
+        &self,
+        actor: Actor,
+        id: DeliveryId,
+    ) -> Result<(), Trouble> {
+        let order = Audited::to(Action::ReplayDelivery).with(format!("delivery {}", id.0));
+        let replays = self.replays.clone();
+        let sending = async move {
+            match replays.one(id).await? {
+                Replayed::Sent => Ok(()),
+                Replayed::Nobodys => Err(Trouble::NobodysDelivery),
+                Replayed::Unknown => Err(Trouble::UnknownDelivery),
+            }
+        };
+        self.audited(actor, order, sending, |()| None).await
+    }
+
+    /// Delivers all again that fit `filter`; how many.
+    pub(in crate::admin) async fn replay_all(
+        &self,
+        actor: Actor,
+        filter: DeliveryFilter,
+    ) -> Result<u64, Trouble> {
+        let status = filter.status.unwrap_or(DeliveryStatus::Dead);
+        let order = Audited::to(Action::ReplayDeliveries)
+            .about_some(filter.provider.clone(), filter.user.clone())
+            .with(status.as_str().to_owned());
+        let replays = self.replays.clone();
+        let sending = async move { Ok(replays.all(&filter).await?) };
+        let tell = |sent: &u64| Some(format!("{sent} replayed"));
+        self.audited(actor, order, sending, tell).await
     }
 }
 

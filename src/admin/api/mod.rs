@@ -37,6 +37,11 @@ mod view;
 
 pub use audit::AuditView;
 pub use view::ConnectionView;
+pub(super) use {
+    connections::Selection,
+    deliveries::number,
+    view::{DeliveryView, WholeView},
+};
 
 /// What the API is answered from.
 #[expect(missing_debug_implementations, reason = "handles of other rooms")]
@@ -94,7 +99,7 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 /// The router of everything below `/v1`.
-pub(super) fn router(parts: Parts, gate: Gate) -> Router {
+pub(super) fn router(parts: Arc<Parts>, gate: Gate) -> Router {
     let routes = table().into_iter().map(Route::into_strict);
     routes
         .fold(Router::new(), |router, (path, handler)| {
@@ -104,7 +109,7 @@ pub(super) fn router(parts: Parts, gate: Gate) -> Router {
         .method_not_allowed_fallback(async || Trouble::WrongMethod)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(gate, gate::pass))
-        .with_state(Arc::new(parts))
+        .with_state(parts)
 }
 
 fn table() -> Vec<Route> {
@@ -128,7 +133,7 @@ fn table() -> Vec<Route> {
 impl Parts {
     /// Does `work` by the order of `actor` to its end, whoever stops waiting for it, and leaves a record;
     /// `tell` says what came of it, if that is worth a word.
-    async fn audited<T: Send + 'static>(
+    pub(super) async fn audited<T: Send + 'static>(
         &self,
         actor: Actor,
         order: Order,

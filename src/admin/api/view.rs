@@ -68,13 +68,13 @@ pub struct ConnectionView {
 /// A connection with all that belongs to it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "WholeConnection", transform = without_examples)]
-pub(super) struct WholeView {
+pub(in crate::admin) struct WholeView {
     #[serde(flatten)]
-    connection: ConnectionView,
+    pub(in crate::admin) connection: ConnectionView,
     /// Its webhook subscription; `null` if none was asked for.
-    subscription: Option<subscription::View>,
+    pub(in crate::admin) subscription: Option<subscription::View>,
     /// How far its meetings are read; `null` if nobody asked.
-    sync: Option<Progress>,
+    pub(in crate::admin) sync: Option<Progress>,
 }
 
 /// A delivery.
@@ -86,32 +86,32 @@ pub(super) struct WholeView {
     "accepted_at": "2026-11-23T09:05:00Z", "first_tried_at": "2026-11-23T09:05:00Z",
     "at": "2026-11-26T09:05:00Z", "last_error": "the app answered 500",
 }))]
-pub(super) struct DeliveryView {
+pub(in crate::admin) struct DeliveryView {
     /// Its number.
-    id: u64,
+    pub(in crate::admin) id: u64,
     /// What the app knows it by, over all tries and replays: `webhook-id`.
-    webhook_id: String,
+    pub(in crate::admin) webhook_id: String,
     /// What is delivered.
-    event: EventId,
+    pub(in crate::admin) event: EventId,
     /// The event's name, such as `invitee.created`.
-    name: String,
+    pub(in crate::admin) name: String,
     /// The event's provider.
-    provider: ProviderName,
+    pub(in crate::admin) provider: ProviderName,
     /// For whom; `null` if it is nobody's.
-    user: Option<UserId>,
+    pub(in crate::admin) user: Option<UserId>,
     /// How far it is.
     #[schemars(with = "deliveries::StatusWord")]
-    status: &'static str,
+    pub(in crate::admin) status: &'static str,
     /// How often it was tried, since it was accepted or last replayed.
-    attempts: u32,
+    pub(in crate::admin) attempts: u32,
     /// When the event was accepted.
-    accepted_at: Timestamp,
+    pub(in crate::admin) accepted_at: Timestamp,
     /// When it was first tried, since it was accepted or last replayed.
-    first_tried_at: Option<Timestamp>,
+    pub(in crate::admin) first_tried_at: Option<Timestamp>,
     /// When it is tried next, or was delivered or given up.
-    at: Timestamp,
+    pub(in crate::admin) at: Timestamp,
     /// What the last try came to, for people.
-    last_error: Option<String>,
+    pub(in crate::admin) last_error: Option<String>,
 }
 
 /// Those of a part are none of the whole.
@@ -156,7 +156,7 @@ impl From<&Connection> for ConnectionView {
 
 impl Parts {
     /// The connection of `key`; one of a provider that is no longer configured is shown, too.
-    pub(super) async fn load(&self, key: &ConnectionKey) -> Result<Connection, Trouble> {
+    pub(in crate::admin) async fn load(&self, key: &ConnectionKey) -> Result<Connection, Trouble> {
         let Some(connection) = self.store.load(key).await? else {
             self.knows(&key.provider)?;
             return Err(Trouble::NotConnected(key.clone()));
@@ -165,7 +165,10 @@ impl Parts {
     }
 
     /// `connection` with all that belongs to it.
-    pub(super) async fn whole(&self, connection: &Connection) -> Result<WholeView, Trouble> {
+    pub(in crate::admin) async fn whole(
+        &self,
+        connection: &Connection,
+    ) -> Result<WholeView, Trouble> {
         let key = &connection.key;
         let (subscription, sync) =
             futures_util::future::try_join(self.subscriptions.view(key), self.sync.progress(key))

@@ -99,6 +99,7 @@ Daypass is up, between your app and two emulated providers. Nothing here leaves 
   your app ──▶ {outbound} ──▶ Cal.com {calcom} · Calendly {calendly}
   browsers and webhooks: {ingress}
   probes and metrics: {admin}/readyz · {admin}/metrics
+  for a browser: {admin}/
 {delivered}{moved}
 alice and bob are connected at both; bob is a managed user at Cal.com. Access tokens live for one
 minute here (really: hours). Keep this window open for the log, and try in another one:

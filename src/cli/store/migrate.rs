@@ -21,6 +21,7 @@ use super::{
     verify::Verdict,
 };
 use crate::{
+    admin::audit::{Action, Actor, Order},
     app::{self, Opener, Signals},
     base::lifecycle::Lifecycle,
     cli::{Error, Outcome, block_on, progress::Progress, write},
@@ -68,6 +69,7 @@ struct Done {
 pub(in crate::cli) fn run(
     options: &Options,
     loaded: &Loaded,
+    operator: &Actor,
     json: bool,
     out: &mut dyn Write,
 ) -> Outcome {
@@ -91,11 +93,11 @@ pub(in crate::cli) fn run(
         let lifecycle = Lifecycle::new();
         let done = migrate(
             (&source, &target),
-            ca_file,
-            &lifecycle,
+            Opener::of_system(ca_file, &lifecycle),
             &keys,
             rules,
             progress,
+            operator,
         )
         .await;
         lifecycle.drain(app::DRAIN_LIMIT).await;
@@ -108,37 +110,40 @@ pub(in crate::cli) fn run(
 
 async fn migrate(
     (source, target): (&Backend, &Backend),
-    ca_file: Option<&Path>,
-    lifecycle: &Lifecycle,
+    mut opener: Opener<'_>,
     keys: &KeyRing,
     rules: Rules,
     progress: Progress<'_>,
+    operator: &Actor,
 ) -> Result<Done, Error> {
     let mut signals = Signals::new()?;
-    let mut opener = Opener::of_system(ca_file, lifecycle);
     // Where there is nothing, nothing is made: it would look like an empty store.
     opener.existing_only = true;
     let from = opener.open(source).await?.archive;
     opener.existing_only = false;
-    let into = opener.open(target).await?.archive;
+    let into = opener.open(target).await?;
     let mut transfer = Transfer {
         source: &*from,
-        target: &*into,
+        target: &*into.archive,
         names: (source.to_string(), target.to_string()),
         rules,
         progress,
         moved: Moved::default(),
     };
-    let mark = transfer.copy_all(&mut signals).await;
-    let done = match mark {
-        Ok(mark) => transfer.verify(&mark, keys).await,
-        Err(error) => Err(error),
+    let moving = async {
+        let mark = transfer.copy_all(&mut signals).await;
+        let done = match mark {
+            Ok(mark) => transfer.verify(&mark, keys).await,
+            Err(error) => Err(error),
+        };
+        transfer.progress.finish();
+        Ok(Done {
+            moved: transfer.moved,
+            verdict: done?,
+        })
     };
-    transfer.progress.finish();
-    Ok(Done {
-        moved: transfer.moved,
-        verdict: done?,
-    })
+    let order = Order::to(Action::MigrateStore).with(format!("from {source}"));
+    opener.audit(&into).of(operator, order, moving).await
 }
 
 // === impl Options ===

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Subcommand;
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, operator};
 use crate::telemetry::{self, log};
 
 mod migrate;
@@ -30,10 +30,13 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command, context: &Context<'_>, out: &mut dyn Write) -> Outcome {
     let loaded = context.loaded()?;
     log::init(&telemetry::Config {
-        log: "off".to_owned(),
+        log: "off,daypass::audit=warn".to_owned(),
         ..loaded.settings.telemetry.clone()
     })?;
     match command {
-        Command::Migrate(options) => migrate::run(options, &loaded, context.global.json, out),
+        Command::Migrate(options) => {
+            let operator = operator::of(context.environment);
+            migrate::run(options, &loaded, &operator, context.global.json, out)
+        }
     }
 }

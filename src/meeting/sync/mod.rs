@@ -135,6 +135,22 @@ impl Sync {
         Ok(Some(Progress::of(&job, state.as_ref())))
     }
 
+    /// How far the syncs are of up to `limit` connections in the order of their keys, those after `after`
+    /// only. What is stored of one may be beyond reading: `None`.
+    pub async fn list(
+        &self,
+        after: Option<&ConnectionKey>,
+        limit: usize,
+    ) -> Result<Vec<(ConnectionKey, Option<Progress>)>, store::Error> {
+        let jobs = self.0.store.jobs(JobKind::Sync, after, limit).await?;
+        let progress = jobs.into_iter().map(|job| {
+            let state = self.0.states.open(&job.key, job.state.as_ref());
+            let progress = state.map(|state| Progress::of(&job, state.as_ref()));
+            (job.key, progress.ok())
+        });
+        Ok(progress.collect())
+    }
+
     /// Asks for a sync within `due_in`, if there is anything to ask for.
     pub(super) async fn bring_forward(&self, key: &ConnectionKey, due_in: Duration) {
         if !self.0.config.store {

@@ -88,4 +88,11 @@ impl ProxyMetrics {
             counter.inc();
         }
     }
+
+    /// How many requests have ended with an outcome that `fits`.
+    pub fn requests(&self, fits: impl Fn(Outcome) -> bool) -> u64 {
+        let all = self.requests.iter().zip(Outcome::ALL);
+        let fitting = all.filter(|(_, outcome)| fits(**outcome));
+        fitting.map(|(counter, _)| counter.get()).sum()
+    }
 }

@@ -86,4 +86,14 @@ impl TokenMetrics {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
+
+    /// How many renewals have ended with an outcome that `fits`.
+    pub fn renewals(&self, fits: impl Fn(Renewal) -> bool) -> u64 {
+        let all = self
+            .renewals
+            .iter()
+            .flat_map(|counters| counters.iter().zip(Renewal::ALL));
+        let fitting = all.filter(|(_, outcome)| fits(**outcome));
+        fitting.map(|(counter, _)| counter.get()).sum()
+    }
 }

@@ -60,4 +60,11 @@ impl WebhookMetrics {
         }
         self.delivery_duration.observe(took, None);
     }
+
+    /// How many tries to deliver came to what `fits`.
+    pub fn deliveries(&self, fits: impl Fn(Delivery) -> bool) -> u64 {
+        let all = self.deliveries.iter().zip(Delivery::ALL);
+        let fitting = all.filter(|(_, outcome)| fits(**outcome));
+        fitting.map(|(counter, _)| counter.get()).sum()
+    }
 }
