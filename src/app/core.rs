@@ -130,7 +130,11 @@ impl Core {
     }
 }
 
-fn providers(settings: &Settings, clock: &SharedClock) -> Result<Vec<SharedProvider>, StartError> {
+/// The providers of `settings`, in their order.
+pub fn providers(
+    settings: &Settings,
+    clock: &SharedClock,
+) -> Result<Vec<SharedProvider>, StartError> {
     let ca_file = settings.tls_ca_file.as_deref();
     let calls = Calls::new(ca_file, settings.refresh.timeout, Arc::clone(clock))?;
     let built = settings.providers.iter().map(|provider| -> SharedProvider {

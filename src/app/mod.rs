@@ -27,7 +27,7 @@ mod stores;
 mod supervisor;
 mod traces;
 
-pub use core::{Core, Role};
+pub use core::{Core, Role, providers};
 pub use handover::{Handover, HandoverError};
 pub use inward::Inward;
 pub use keys::{KeysError, configured_keys, key_of_file};

@@ -12,7 +12,7 @@ use crate::{
         lifecycle::Lifecycle,
         random::{OsRandom, SharedRandom},
     },
-    http::tls::{self, Alpn, trusted_pem},
+    http::tls::{self, Alpn, pem_of, trusted_pem},
     store::{
         Archive, Backend, Error, Everything, Inspect, Seals, SharedStore,
         postgres::{self, Postgres},
@@ -100,8 +100,13 @@ impl<'s> Opener<'s> {
                     existing_only: self.existing_only,
                     ..redis::Options::default()
                 };
+                trusted_pem(self.ca_file)?;
+                let trust = self.ca_file.map(|path| {
+                    let path = path.to_owned();
+                    redis::Trust::new(move || pem_of(&path))
+                });
                 let parts = redis::Parts {
-                    trust: trusted_pem(self.ca_file)?,
+                    trust,
                     time: redis::Time::Server,
                     random: Arc::clone(&self.random),
                     lifecycle: self.lifecycle.clone(),

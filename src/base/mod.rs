@@ -6,6 +6,7 @@
 //! * [`random`]: unpredictable bytes and jitter, which tests can seed.
 //! * [`lifecycle`]: the only spawner; whatever is spawned is drained at shutdown.
 //! * [`secret`]: values that cannot be printed or serialised.
+//! * [`dumps`]: what others may see of this process's memory.
 //! * [`backoff`]: how long to wait after the n-th failure.
 //! * [`patience`]: how long to wait for an answer.
 //! * [`ids`]: the names of things: users, providers, connections, generations.
@@ -14,6 +15,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod dumps;
 pub mod ids;
 pub mod lifecycle;
 pub mod patience;

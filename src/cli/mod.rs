@@ -17,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     app::{self, Ending},
+    base::dumps,
     config::{self, Environment, Loaded, Problems},
 };
 
@@ -71,6 +72,10 @@ struct Global {
     /// Answer in JSON, errors too
     #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
+    /// Leave core dumps and debuggers possible, which show every token and key in memory: for looking for
+    /// a fault, where nobody's tokens are real
+    #[arg(long, global = true, hide_short_help = true, help_heading = GLOBAL)]
+    danger_allow_core_dumps: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +136,19 @@ type Outcome = Result<(), Error>;
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before anything secret is read.
+    let closed = if cli.global.danger_allow_core_dumps {
+        Ok(())
+    } else {
+        dumps::forbid()
+    };
+    if let Err(error) = closed {
+        // A kernel that does not know how keeps nobody from serving.
+        let _unheard = writeln!(
+            io::stderr(),
+            "warning: others may look into this process: {error}"
+        );
+    }
     crate::http::tls::install_crypto();
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,8 +3,11 @@
 //! 1. One key is active and seals; the others only open what they sealed. With a single key, it is
 //!    the active one.
 //! 2. Keys are read once. Putting another key under the same id would lock up everything that was
-//!    sealed with the first, so files are not watched: a new key gets a new id.
+//!    sealed with the first, so a file that changes is complained of, and not taken: a new key gets a new
+//!    id.
 //! 3. Outside the file, the list is one text: `id:key,id:key`. It replaces the file's.
+
+use std::{path::PathBuf, sync::Arc};
 
 use base64::{
     Engine, alphabet,
@@ -176,13 +179,30 @@ impl Place<'_> {
                     layer: Layer::File,
                 };
                 let content = section.read_secret_file("keys", &found)?;
-                self.key(id, &content)
+                let key = self.key(id, &content)?;
+                self.watch(&key, path);
+                Some(key)
             }
             _ => {
                 self.problem(format!("the key \"{id}\" needs either `value` or `file`"));
                 None
             }
         }
+    }
+
+    /// Complains when the file at `path` holds something else than `key`, which stays in use.
+    fn watch(&self, key: &EncryptionKey, path: Value<'_>) {
+        let Some(path) = path.text() else { return };
+        let (id, known) = (key.id.clone(), key.key.clone());
+        let take = move |text: &str| match decode(text) {
+            Some(found) if found == known => Ok(false),
+            _ => Err(format!(
+                "the value of an encryption key is for good, and \"{id}\" has another one now: put the \
+                 first one back; a new key gets a new id"
+            )),
+        };
+        let at = format!("keys.{}", key.id);
+        self.0.watch(&at, PathBuf::from(path), Arc::new(take));
     }
 
     fn key(&self, id: &str, encoded: &str) -> Option<EncryptionKey> {

@@ -202,6 +202,12 @@ impl WatchedSecrets {
         Reload(reload)
     }
 
+    /// The keys whose files are read again.
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|watched| watched.key.as_str()).collect()
+    }
+
     /// Reads every file again; whether any secret was replaced.
     pub(super) async fn reload(&mut self) -> bool {
         let mut replaced = false;

@@ -434,6 +434,76 @@ async fn a_secret_behind_a_swapped_symlink_is_taken_up() {
     assert_eq!(exposed(loaded.settings.admin.token.as_ref()), "new");
 }
 
+/// What there is in a file for `key`.
+fn content(key: &str) -> String {
+    if key.ends_with("signing_secret_file") {
+        format!("whsec_{}", "A".repeat(32))
+    } else if key == "store.url_file" {
+        "postgres://daypass:secret@db/d".to_owned()
+    } else if key == "tls.ca_file" {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        own.unwrap().cert.pem()
+    } else {
+        "a-secret".to_owned()
+    }
+}
+
+/// Whatever gives a secret a use.
+const USES: &str = "
+[app]
+webhook_url = \"https://app.example/hooks\"
+[providers.calcom]
+kind = \"calcom\"
+client_id = \"c\"
+platform_client_id = \"p\"
+[providers.calendly]
+kind = \"calendly\"
+client_id = \"c\"
+";
+
+#[test]
+fn every_key_that_names_a_file_is_read_again() {
+    let text = format!("{ONE_KEY}{USES}");
+    let keys = fine(file(&text)).keys;
+    let files = keys.iter().filter(|key| key.name.ends_with("_file"));
+    let directory = tempfile::tempdir().unwrap();
+    let current = (
+        "DAYPASS_APP_SIGNING_SECRET",
+        &*content("signing_secret_file"),
+    );
+    let mut seen = 0;
+    for key in files {
+        let (at, path) = (key.path(), directory.path().join(key.path()));
+        fs::write(&path, content(&at)).unwrap();
+        let set = [(key.variable.as_str(), path.to_str().unwrap()), current];
+        let is_other = !at.contains("app.signing");
+        let set = if is_other { &set[..] } else { &set[..1] };
+        let loaded = fine(with(&text, set, &[]));
+        assert!(
+            loaded.secrets.keys().contains(&at.as_str()),
+            "{at} is read once"
+        );
+        seen += 1;
+    }
+    assert!(seen >= 10, "{seen} keys");
+}
+
+#[tokio::test]
+async fn another_value_under_the_id_of_a_key_is_complained_of_and_not_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("k1");
+    let value = ONE_KEY.split('"').nth(3).unwrap();
+    fs::write(&path, value).unwrap();
+    let text = format!("[[encryption.keys]]\nid = \"k1\"\nfile = {path:?}\n");
+    let loaded = fine(file(&text));
+    let mut watched = loaded.secrets;
+    assert_eq!(watched.keys(), ["encryption.keys.k1"]);
+    for content in [value, "bmV3LXNlbnRpbmVsLWtleS0zMi1ieXRlcy10ZXN0cyE=", ""] {
+        fs::write(&path, content).unwrap();
+        assert!(!watched.reload().await);
+    }
+}
+
 const ONE_KEY: &str =
     "[[encryption.keys]]\nid = \"k1\"\nvalue = \"bm90LWEta2V5LWJ1dC1leGFjdGx5LTMyLWJ5dGVzISE=\"\n";
 

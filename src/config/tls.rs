@@ -1,8 +1,9 @@
 //! `[tls]`: whom to trust beside the platform's roots.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use super::section::Section;
+use crate::http::tls;
 
 pub(super) fn read(section: &Section<'_>) -> Option<PathBuf> {
     let ca_file = section.optional_path("ca_file")?;
@@ -13,5 +14,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<PathBuf> {
         );
         return None;
     }
+    let path = ca_file.clone();
+    let take = move |pem: &str| tls::replace(&path, pem).map_err(|error| error.to_string());
+    section.watch("ca_file", ca_file.clone(), Arc::new(take));
     Some(ca_file)
 }

@@ -47,6 +47,7 @@ mod policy;
 mod provider_trouble;
 mod readiness;
 mod recovery;
+mod reloading;
 mod rolling;
 mod sharing;
 mod siblings;

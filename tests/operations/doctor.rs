@@ -24,7 +24,7 @@ fn examined(place: &Place, arguments: &[&str]) -> (Value, Option<i32>) {
 }
 
 /// The findings of `check` that are as bad as `severity`, as text.
-fn found(report: &Value, check: &str, severity: &str) -> Vec<String> {
+pub(crate) fn found(report: &Value, check: &str, severity: &str) -> Vec<String> {
     let all = report["findings"].as_array().unwrap().iter();
     let wanted = all.filter(|found| found["check"] == check && found["severity"] == severity);
     wanted.map(ToString::to_string).collect()
@@ -32,7 +32,7 @@ fn found(report: &Value, check: &str, severity: &str) -> Vec<String> {
 
 /// Expects exactly one finding like that, with all of `texts`.
 #[track_caller]
-fn one(report: &Value, check: &str, severity: &str, texts: &[&str]) {
+pub(crate) fn one(report: &Value, check: &str, severity: &str, texts: &[&str]) {
     let found = found(report, check, severity);
     let [only] = found.as_slice() else {
         panic!("{} of {check}: {report:#}", found.len());

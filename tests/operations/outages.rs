@@ -89,7 +89,7 @@ fn a_disk_that_is_full_when_tokens_are_to_be_stored_loses_none() {
     wait_until("the new tokens are in the spool", || place.spooled() == 1);
     running.until_told("1 renewals wait for the store");
     assert_eq!(running.ask("anna"), 200, "with the new token");
-    let doctor = place.home.run(&["doctor"]).fails(1, &[]);
+    let doctor = place.home.run(&["doctor", "--offline"]).fails(1, &[]);
     assert!(doctor.out.contains(full), "{}", doctor.out);
     place
         .home

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Ends every connection of a sidecar; how many there were.
-fn cut(server: &Postgres) -> String {
+pub(crate) fn cut(server: &Postgres) -> String {
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE application_name = 'daypass'";
     server.sql("postgres", cut)

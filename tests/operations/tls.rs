@@ -9,9 +9,11 @@ use std::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::{
+    passwords::cut,
     places::Place,
     postgres_server::{FAST, Server as Postgres},
-    redis_servers::Server as Redis,
+    redis_servers::{Server as Redis, cli},
+    running::Running,
     trouble::refused,
 };
 
@@ -38,6 +40,15 @@ fn papers(name: &str) -> Papers {
 
 fn postgres(papers: &Papers) -> Postgres {
     let mut server = Postgres::start(FAST);
+    give(&server, papers);
+    server.set("ssl_cert_file = 's.crt'");
+    server.set("ssl_key_file = 's.key'");
+    server.set("ssl = on");
+    server.restart();
+    server
+}
+
+fn give(server: &Postgres, papers: &Papers) {
     let data = server.folder.join("data");
     for (file, text) in [("s.crt", &papers.certificate), ("s.key", &papers.key)] {
         let path = data.join(file);
@@ -45,11 +56,6 @@ fn postgres(papers: &Papers) -> Postgres {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         chown(&path, Some(fs::metadata(&data).unwrap().uid()), None).unwrap();
     }
-    server.set("ssl_cert_file = 's.crt'");
-    server.set("ssl_key_file = 's.key'");
-    server.set("ssl = on");
-    server.restart();
-    server
 }
 
 fn redis(papers: &Papers) -> Redis {
@@ -121,6 +127,72 @@ fn redis_with_a_certificate_for_another_name_is_not_trusted() {
         &TRUST,
         &["whether it speaks TLS exactly if store.url begins with rediss"],
     );
+}
+
+/// A sidecar on `url` that trusts the old authority; then the file names the new one, the server shows a
+/// certificate of it, and who was connected is cut off.
+fn replaces_its_authority(url: &str, old: &Papers, new: &Papers, change: impl FnOnce()) {
+    let place = trusting(url, old);
+    let emulators = place.emulate();
+    let settings = fs::read_to_string(place.home.path("daypass.toml")).unwrap();
+    let settings = format!("{settings}\n[tls]\nca_file = \"ca.pem\"\n");
+    place.home.write("daypass.toml", &settings);
+    let (sidecar, outbound, admin) = place.home.sidecar(&[]);
+    let mut running = Running {
+        emulators,
+        sidecar,
+        outbound,
+        admin,
+    };
+    assert_eq!(running.connect_and_ask(&place, "anna"), 200);
+    place.home.write("ca.pem", &new.authority);
+    running
+        .sidecar
+        .logged("secret changed; the new one is in use");
+    // The connections that there are go on.
+    assert_eq!(running.ask("anna"), 200);
+    change();
+    running.until_ready();
+    assert_eq!(running.connect_and_ask(&place, "ben"), 200);
+    assert_eq!(running.stop(), Some(0));
+}
+
+#[test]
+fn an_authority_of_postgres_that_is_replaced_is_trusted_without_a_restart() {
+    let (old, new) = (papers("localhost"), papers("localhost"));
+    let server = postgres(&old);
+    let url = server.url("postgres").replace("127.0.0.1", "localhost");
+    replaces_its_authority(&format!("{url}?sslmode=verify-full"), &old, &new, || {
+        give(&server, &new);
+        server.sql("postgres", "SELECT pg_reload_conf()");
+        assert_ne!(cut(&server), "0");
+    });
+}
+
+#[test]
+fn an_authority_of_redis_that_is_replaced_is_trusted_without_a_restart() {
+    let (old, new) = (papers("localhost"), papers("localhost"));
+    let server = redis(&old);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let url = format!("rediss://localhost:{}", server.port);
+    replaces_its_authority(&url, &old, &new, || {
+        let (certificate, key) = (
+            write("cert.pem", &new.certificate),
+            write("key.pem", &new.key),
+        );
+        let authority = write("ca.pem", &new.authority);
+        let ask = |words: &[&str]| cli(server.port, &[&["--tls", "--insecure"], words].concat());
+        let mut set = vec!["CONFIG", "SET", "tls-cert-file", &certificate];
+        set.extend(["tls-key-file", &key, "tls-ca-cert-file", &authority]);
+        assert_eq!(ask(&set), "OK");
+        ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+        ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    });
 }
 
 #[test]

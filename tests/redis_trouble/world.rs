@@ -12,7 +12,7 @@ use daypass::{
     store::{
         Connection, Deliveries, DeliveryStatus, Error, NewConnection, NewEvent, Redemption,
         Renewed, Saved, SealedTokens, Store, StoredMeeting,
-        redis::{Address, Options, Parts, Redis, Time},
+        redis::{Address, Options, Parts, Redis, Time, Trust},
         seal::Sealed,
     },
 };
@@ -26,7 +26,7 @@ pub(crate) async fn open(url: &str) -> Result<Redis, Error> {
 pub(crate) async fn open_trusting(url: &str, trust: Option<String>) -> Result<Redis, Error> {
     daypass::http::tls::install_crypto();
     let mut parts = parts();
-    parts.trust = trust.map(String::into_bytes);
+    parts.trust = trust.map(|pem| Trust::always(pem.into_bytes()));
     Redis::open(Address::parse(url).unwrap(), parts).await
 }
 

@@ -1,4 +1,4 @@
-//! The clocks of this machine and of the store.
+//! The clocks of this machine, of the store and of the providers.
 //!
 //! Leases go by the store's clock. When tokens end is reckoned by this machine's; whoever reads them
 //! elsewhere goes by another.
@@ -39,7 +39,7 @@ impl Check for Clock {
 
 /// How far `theirs`, which was told between `asked` and `told`, is from then, in milliseconds: ahead or,
 /// if negative, behind.
-fn apart(asked: Timestamp, theirs: Timestamp, told: Timestamp) -> i64 {
+pub(super) fn apart(asked: Timestamp, theirs: Timestamp, told: Timestamp) -> i64 {
     let (asked, theirs, told) = (asked.as_millis(), theirs.as_millis(), told.as_millis());
     if theirs < asked {
         theirs.saturating_sub(asked)
@@ -59,6 +59,27 @@ fn judge(apart: i64) -> Finding {
         "when tokens end is reckoned by this machine's clock: they are renewed too late or too early, \
          and sidecars on other machines disagree",
         "synchronise the clocks of both machines (NTP)",
+    );
+    match apart.saturating_abs() {
+        ..NOTABLE => Finding::ok(NAME, what),
+        NOTABLE..GRAVE => Finding::warning(NAME, what, why, mend),
+        _ => Finding::error(NAME, what, why, mend),
+    }
+}
+
+/// The same for the clock of the provider `at`, which tells whole seconds.
+pub(super) fn judge_provider(at: &str, apart: i64) -> Finding {
+    let secs = apart.unsigned_abs().div_ceil(1000);
+    // A whole second that has begun is not ahead.
+    let what = match apart {
+        -1_000..=0 => format!("this machine's and that of {at} agree"),
+        1.. => format!("this machine's is {secs} s behind that of {at}"),
+        _ => format!("this machine's is {secs} s ahead of that of {at}"),
+    };
+    let (why, mend) = (
+        "when a provider names a moment and not a span, tokens are renewed too late or too early; and \
+         webhooks whose signature has a time are refused beyond webhooks.tolerance",
+        "synchronise the clock of this machine (NTP)",
     );
     match apart.saturating_abs() {
         ..NOTABLE => Finding::ok(NAME, what),

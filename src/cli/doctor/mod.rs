@@ -2,7 +2,7 @@
 //! and how to mend it.
 //!
 //! 1. A check is one file: it implements [`Check`] and stands in [`CHECKS`].
-//! 2. It looks and changes nothing: no database, table or key is made.
+//! 2. It looks and changes nothing: no database, table or key is made, no token spent, no event sent.
 //! 3. It never gives up at the first fault: what cannot be looked at because of another one says so.
 //! 4. Exit codes: 0 without errors, 1 with errors, and with warnings, too, under `--strict`; 2 if the
 //!    configuration is wrong, for then there is nothing to look at.
@@ -27,20 +27,25 @@ use crate::{
 mod clock;
 mod configuration;
 mod finding;
+mod inward;
 mod keys;
 mod place;
+mod providers;
+mod reach;
 mod spool;
 mod storage;
 
 use finding::{Finding, Report, Severity};
 
 /// In the order in which they are told.
-const CHECKS: [&dyn Check; 5] = [
+const CHECKS: [&dyn Check; 7] = [
     &configuration::Configuration,
     &storage::Store,
     &keys::Keys,
     &spool::Spool,
     &clock::Clock,
+    &providers::Providers,
+    &inward::Inward,
 ];
 
 /// How to judge.
@@ -49,6 +54,9 @@ pub(super) struct Options {
     /// Take warnings for errors
     #[arg(long)]
     strict: bool,
+    /// Call nobody but the store: not the providers, the public address or the app
+    #[arg(long)]
+    offline: bool,
 }
 
 /// One part that is looked at.
@@ -64,6 +72,8 @@ struct Patient<'a> {
     /// The open store, or why it is not.
     opened: Result<Opened, StartError>,
     now: Timestamp,
+    /// Whether nobody but the store is to be called.
+    is_offline: bool,
 }
 
 /// An open store, and what it says of itself.
@@ -86,7 +96,7 @@ pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write)
         log: "off".to_owned(),
         ..loaded.settings.telemetry.clone()
     })?;
-    let report = block_on(examine(&loaded))?;
+    let report = block_on(examine(&loaded, options.offline))?;
     if json {
         write_json(out, &report.as_json())?;
     } else {
@@ -106,7 +116,7 @@ pub(super) fn run(options: &Options, context: &Context<'_>, out: &mut dyn Write)
     )))
 }
 
-async fn examine(loaded: &Loaded) -> Report {
+async fn examine(loaded: &Loaded, is_offline: bool) -> Report {
     let lifecycle = Lifecycle::new();
     let mut opener = Opener::of_system(loaded.settings.tls_ca_file.as_deref(), &lifecycle);
     opener.existing_only = true;
@@ -118,6 +128,7 @@ async fn examine(loaded: &Loaded) -> Report {
             Err(error) => Err(error),
         },
         now: SystemClock.now(),
+        is_offline,
     };
     let mut report = Report::default();
     for check in CHECKS {

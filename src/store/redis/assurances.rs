@@ -42,7 +42,7 @@ pub(super) async fn look(desk: &Desk) -> Result<Vec<Finding>, Failure> {
         return Ok(findings);
     }
     for host in &desk.address.hosts {
-        let client = plug::client(&desk.address, host, desk.door.trust())?;
+        let client = plug::client(&desk.address, host, desk.door.trust().as_deref())?;
         match ask(&client, host.to_string()).await {
             Ok(server) => findings.extend(server.findings()),
             Err(failure) => findings.push(Finding {

@@ -3,9 +3,9 @@
 //! 1. A call whose connection breaks is sent once more on a new one. Scripts recognise a call they
 //!    have carried out already, so that this changes nothing twice.
 //! 2. A server that calls itself a replica is left; the sentinels are asked again.
-//! 3. When the password is replaced, a new connection takes the place of the old one, which a server
-//!    or the nodes of a cluster would not let in again. While the new one is refused, the old one
-//!    stays.
+//! 3. When the password is replaced, or whom to trust, a new connection takes the place of the old one,
+//!    which a server or the nodes of a cluster would not let in again, or could not show who they are to.
+//!    While the new one is refused, the old one stays.
 //! 4. The connections to a cluster mend themselves, but not always while much is asked. When answers do
 //!    not come, others are made beside them now and then, by one of those who have waited, and take
 //!    their place when they are there.
@@ -31,6 +31,7 @@ use super::{
     address::{Address, Credentials, Host, Kind},
     failure::{Failure, Remedy, remedy},
     plug, sentinel,
+    trust::Trust,
 };
 
 /// How long one step may take: connecting, or an answer. Far more than a healthy server needs, far
@@ -60,8 +61,8 @@ const REDIRECTIONS: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Door {
     address: Arc<Address>,
-    /// Trusted certificates, in PEM; the platform's if there are none.
-    trust: Option<Vec<u8>>,
+    /// Says which certificates are trusted at this moment; without it, the platform's.
+    trust: Option<Trust>,
     state: Mutex<State>,
 }
 
@@ -72,6 +73,8 @@ struct State {
     wire: Option<Wire>,
     /// What the connection was made with.
     credentials: Option<Arc<Credentials>>,
+    /// Whom it was made to trust.
+    trust: Option<Arc<[u8]>>,
     failed: Option<(Instant, Failure)>,
     /// When the connections to a cluster were last made, or made anew.
     renewed: Option<Instant>,
@@ -99,7 +102,7 @@ pub(super) enum Question<'a> {
 // === impl Door ===
 
 impl Door {
-    pub(super) fn new(address: Arc<Address>, trust: Option<Vec<u8>>) -> Self {
+    pub(super) fn new(address: Arc<Address>, trust: Option<Trust>) -> Self {
         Self {
             address,
             trust,
@@ -107,9 +110,9 @@ impl Door {
         }
     }
 
-    /// What is trusted beyond the platform's certificates.
-    pub(super) fn trust(&self) -> Option<&[u8]> {
-        self.trust.as_deref()
+    /// The certificates that are trusted now, in PEM; the platform's if there are none.
+    pub(super) fn trust(&self) -> Option<Arc<[u8]>> {
+        self.trust.as_ref().and_then(Trust::now)
     }
 
     /// Asks, and asks again where that helps and does no harm.
@@ -161,17 +164,15 @@ impl Door {
         let credentials = self.address.credentials();
         if let Some(wire) = &state.wire {
             let wire = wire.clone();
-            let is_current = state
-                .credentials
-                .as_ref()
-                .is_some_and(|used| Arc::ptr_eq(used, &credentials));
+            let is_current = state.is_made_with(&credentials, self.trust().as_ref());
             if is_current || state.has_failed_within(RENEW_EVERY).is_some() {
                 return Ok((state.count, wire));
             }
             if let Err(failure) = self.open(&mut state, credentials).await {
                 tracing::warn!(
                     ?failure,
-                    "Redis refuses the new user or password; the old connection stays in use",
+                    "no connection to Redis can be made with the new user, password or authorities; the \
+                     old one stays in use",
                 );
                 return Ok((state.count, wire));
             }
@@ -187,6 +188,7 @@ impl Door {
 
     /// Opens a connection in the place of the one there is.
     async fn open(&self, state: &mut State, credentials: Arc<Credentials>) -> Result<(), Failure> {
+        let trust = self.trust();
         match Box::pin(self.connect()).await {
             Ok(wire) => {
                 state.count += 1;
@@ -194,6 +196,7 @@ impl Door {
                 state.renewed = Some(Instant::now());
                 state.wire = Some(wire);
                 state.credentials = Some(credentials);
+                state.trust = trust;
                 Ok(())
             }
             Err(failure) => {
@@ -221,12 +224,13 @@ impl Door {
     /// Makes the connections to a cluster anew, beside those that are in use until then. Nobody else
     /// waits for it.
     async fn renew_cluster(&self) {
-        let credentials = self.address.credentials();
+        let (credentials, trust) = (self.address.credentials(), self.trust());
         if let Ok(wire) = Box::pin(self.connect()).await {
             let mut state = self.state.lock().await;
             state.count += 1;
             state.wire = Some(wire);
             state.credentials = Some(credentials);
+            state.trust = trust;
         }
     }
 
@@ -261,7 +265,7 @@ impl Door {
         if self.address.tls {
             builder = builder
                 .tls(redis::cluster::TlsMode::Secure)
-                .certs(plug::certificates(self.trust.as_deref()));
+                .certs(plug::certificates(self.trust().as_deref()));
         }
         let credentials = self.address.credentials();
         if let Some(user) = &credentials.user {
@@ -277,7 +281,8 @@ impl Door {
     /// A client of the server that takes writes, or of any node of a cluster, for a connection of its
     /// own.
     pub(super) async fn client(&self) -> Result<Client, Failure> {
-        let trust = self.trust.as_deref();
+        let trust = self.trust();
+        let trust = trust.as_deref();
         if let Kind::Sentinel { master } = &self.address.kind {
             let host = sentinel::find_master(&self.address, master, trust).await?;
             return plug::client(&self.address, &host, trust);
@@ -294,7 +299,7 @@ impl Door {
 
     /// A client of `host`; of several hosts, only if it answers.
     async fn reach(&self, host: &Host) -> Result<Client, Failure> {
-        let client = plug::client(&self.address, host, self.trust.as_deref())?;
+        let client = plug::client(&self.address, host, self.trust().as_deref())?;
         if self.address.hosts.len() > 1 {
             drop(in_time(client.get_multiplexed_async_connection()).await?);
         }
@@ -315,6 +320,16 @@ pub(super) async fn in_time<T>(
 // === impl State ===
 
 impl State {
+    /// Whether the connection was made with what counts now.
+    fn is_made_with(&self, credentials: &Arc<Credentials>, trust: Option<&Arc<[u8]>>) -> bool {
+        let made_with = self.credentials.as_ref();
+        let is_trust = match (&self.trust, trust) {
+            (Some(used), Some(now)) => Arc::ptr_eq(used, now),
+            (used, now) => used.is_none() && now.is_none(),
+        };
+        is_trust && made_with.is_some_and(|used| Arc::ptr_eq(used, credentials))
+    }
+
     /// How the last attempt to connect failed, if that was not longer ago.
     fn has_failed_within(&self, time: Duration) -> Option<Failure> {
         let (at, failure) = self.failed.as_ref()?;

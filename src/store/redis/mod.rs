@@ -68,8 +68,10 @@ mod scripts;
 mod seals;
 mod sentinel;
 mod survey;
+mod trust;
 
 pub use address::Address;
+pub use trust::Trust;
 
 /// An open store. Clones of its connection end when it is dropped.
 pub struct Redis {
@@ -79,8 +81,8 @@ pub struct Redis {
 /// What a store needs of the process.
 #[derive(Debug)]
 pub struct Parts {
-    /// Trusted certificates in PEM, for TLS; without them, the platform's.
-    pub trust: Option<Vec<u8>>,
+    /// Whom to trust, for TLS; without it, the platform's authorities.
+    pub trust: Option<Trust>,
     /// Whose time leases go by.
     pub time: Time,
     /// Tells calls apart.

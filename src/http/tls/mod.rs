@@ -1,22 +1,26 @@
 //! The one TLS configuration that every outgoing connection shares: providers, stores, the app.
 //!
 //! 1. Trusted are the platform's roots (or the compiled-in Mozilla roots where the image has none)
-//!    and, in addition, the certificates of the configured CA file. The platform's are read once.
+//!    and, in addition, the certificates of the configured CA file ([`trust`]). The platform's are read
+//!    once.
 //! 2. TLS 1.2 and 1.3; certificate and host name are always verified.
 
 use std::{
-    fs, io,
+    io,
     path::Path,
     sync::{Arc, OnceLock},
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD as STANDARD};
 use rustls::{
     ClientConfig, RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, pem::PemObject},
 };
 use thiserror::Error;
+
+mod trust;
+
+pub use trust::{pem_of, replace};
 
 /// Why there is no TLS configuration.
 #[derive(Debug, Error)]
@@ -59,53 +63,56 @@ pub fn install_crypto() {
     }
 }
 
-/// A client configuration that trusts the platform and `ca_file`.
+/// A client configuration that trusts the platform and what `ca_file` says, now and when it changes
+/// ([`replace`]).
 pub fn client_config(ca_file: Option<&Path>, alpn: Alpn) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(Error::Setup)?
-        .with_root_certificates(roots(ca_file)?)
-        .with_no_client_auth();
+        .map_err(Error::Setup)?;
+    let builder = match ca_file {
+        None => builder.with_root_certificates(Arc::clone(platform())),
+        Some(path) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(trust::of(path)?),
+    };
+    let mut config = builder.with_no_client_auth();
     if alpn == Alpn::Http {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     }
     Ok(config)
 }
 
+/// What [`client_config`] verifies with, for those who ask about another moment.
+pub fn verifier(ca_file: Option<&Path>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    if let Some(path) = ca_file {
+        return Ok(trust::of(path)?);
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = Arc::clone(platform());
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider);
+    let built = verifier.build();
+    built
+        .map_err(|error| Error::Setup(rustls::Error::General(error.to_string())))
+        .map(|verifier| verifier as Arc<dyn ServerCertVerifier>)
+}
+
 /// The platform's certificates and those of `ca_file` in PEM, for clients that take nothing else;
-/// `None` without a file, for these trust the platform by themselves.
-pub fn trusted_pem(ca_file: Option<&Path>) -> Result<Option<Vec<u8>>, Error> {
+/// `None` without a file, for these trust the platform by themselves. Later, [`pem_of`] says what the file
+/// has come to.
+pub fn trusted_pem(ca_file: Option<&Path>) -> Result<Option<Arc<[u8]>>, Error> {
     let Some(path) = ca_file else {
         return Ok(None);
     };
-    add_file(&mut RootCertStore::empty(), path)?;
-    let mut pem = fs::read(path).map_err(|source| Error::Unreadable {
-        path: path.display().to_string(),
-        source,
-    })?;
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        // The strict reader of such a client stops at one that the lenient one would skip.
-        if RootCertStore::empty().add(certificate.clone()).is_ok() {
-            pem.extend_from_slice(b"\n-----BEGIN CERTIFICATE-----\n");
-            pem.extend_from_slice(STANDARD.encode(&certificate).as_bytes());
-            pem.extend_from_slice(b"\n-----END CERTIFICATE-----\n");
-        }
-    }
-    Ok(Some(pem))
+    trust::of(path)?;
+    Ok(pem_of(path))
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<Arc<RootCertStore>, Error> {
+fn platform() -> &'static Arc<RootCertStore> {
     // Reading and parsing some 140 certificates takes longer than all the rest of a start, and each
     // outgoing side asks for them.
     static PLATFORM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let platform = PLATFORM.get_or_init(|| Arc::new(platform_roots()));
-    let Some(path) = ca_file else {
-        return Ok(Arc::clone(platform));
-    };
-    let mut roots = RootCertStore::clone(platform);
-    add_file(&mut roots, path)?;
-    Ok(Arc::new(roots))
+    PLATFORM.get_or_init(|| Arc::new(platform_roots()))
 }
 
 fn platform_roots() -> RootCertStore {
@@ -118,26 +125,49 @@ fn platform_roots() -> RootCertStore {
     roots
 }
 
-fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
-    let shown = || path.display().to_string();
-    let pem = fs::read(path).map_err(|source| Error::Unreadable {
-        path: shown(),
-        source,
-    })?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let (added, refused) = match certificates {
-        Ok(certificates) => roots.add_parsable_certificates(certificates),
-        Err(_) => (0, 0),
-    };
-    if added == 0 || refused > 0 {
-        return Err(Error::NoCertificate { path: shown() });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+
     use super::*;
+
+    #[test]
+    fn a_file_that_changes_is_trusted_anew_by_all_who_name_it() {
+        install_crypto();
+        let make = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (old, new) = (make(), make());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), old.cert.pem()).unwrap();
+        let (one, other) = (
+            trust::of(file.path()).unwrap(),
+            trust::of(file.path()).unwrap(),
+        );
+        let knows = |trusted: &trust::Trusted, certificate: &CertificateDer<'_>| {
+            let name = ServerName::try_from("localhost").unwrap();
+            let verified =
+                trusted.verify_server_cert(certificate, &[], &name, &[], UnixTime::now());
+            !matches!(
+                verified,
+                Err(rustls::Error::InvalidCertificate(
+                    rustls::CertificateError::UnknownIssuer
+                        | rustls::CertificateError::BadSignature
+                ))
+            )
+        };
+        let pem = pem_of(file.path()).unwrap();
+        assert!(knows(&one, old.cert.der()) && !knows(&one, new.cert.der()));
+        assert!(!replace(file.path(), old.cert.pem().trim_end()).unwrap());
+        assert!(Arc::ptr_eq(&pem, &pem_of(file.path()).unwrap()));
+        replace(file.path(), "not a certificate").unwrap_err();
+        assert!(knows(&one, old.cert.der()));
+        assert!(replace(file.path(), &new.cert.pem()).unwrap());
+        for trusted in [one, other] {
+            assert!(knows(&trusted, new.cert.der()) && !knows(&trusted, old.cert.der()));
+        }
+        assert!(!Arc::ptr_eq(&pem, &pem_of(file.path()).unwrap()));
+    }
 
     #[test]
     fn a_ca_file_without_a_certificate_is_refused() {
