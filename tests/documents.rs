@@ -1,6 +1,8 @@
 //! What the documents tell of the code is so: the tests that `docs/testing.md` names, the excerpts of
 //! examples, the words that an app reads.
 //!
+//! Commands, options, settings, variables and metrics that a page names exist.
+//!
 //! * `<!-- from: FILE -->`: the fenced block below is part of FILE, line for line.
 //! * `<!-- table: NAME -->`: the table below lists what the code has, no more and no less.
 
@@ -8,13 +10,15 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::string_slice,
     reason = "a test that meets the unexpected must fail loudly"
 )]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 fn root() -> &'static Path {
@@ -140,6 +144,235 @@ fn the_demo_signs_as_the_examples_expect() {
         let text = read(&format!("docs/examples/{file}"));
         assert!(text.contains(secret.as_str()), "{file}");
     }
+}
+
+#[test]
+fn every_claim_of_the_threat_model_is_held_by_tests_that_exist() {
+    let (page, sources) = (read("docs/threat-model.md"), sources());
+    let (mut claims, mut missing) = (0, Vec::new());
+    for part in page.split("<!-- table: claims -->").skip(1) {
+        let rows = part.trim_start().lines();
+        for row in rows.take_while(|line| !line.is_empty()).skip(2) {
+            let (claim, tests) = row.trim_matches('|').rsplit_once('|').unwrap();
+            let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+            assert!(!named.is_empty(), "nothing holds that nobody can{claim}");
+            let gone = named
+                .iter()
+                .filter(|test| !sources.contains(&format!("fn {test}(")));
+            missing.extend(gone.map(|test| format!("{claim}: {test}")));
+            claims += 1;
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+    assert!(claims > 30, "{claims}");
+}
+
+#[test]
+fn commands_and_options_that_pages_name_exist() {
+    let mut helps = BTreeMap::new();
+    let (mut unknown, mut checked) = (Vec::new(), 0);
+    for page in pages() {
+        for words in commands(&read(&page)) {
+            checked += 1;
+            if let Some(word) = unknown_in(&words, &mut helps) {
+                unknown.push(format!("{page}: {word} of daypass {}", words.join(" ")));
+            }
+        }
+    }
+    assert_eq!(unknown, Vec::<String>::new());
+    assert!(checked > 80, "{checked}");
+}
+
+#[test]
+fn settings_and_variables_that_pages_name_exist() {
+    let reference = read("docs/configuration.md");
+    let (keys, variables) = settings(&reference);
+    let sections: BTreeSet<_> = keys
+        .iter()
+        .filter_map(|key| key.split('.').next())
+        .collect();
+    let events = words(&table(&read("docs/webhooks.md"), "own events"), 0);
+    let elsewhere = sources() + &read("test") + &read("Dockerfile");
+    let (mut unknown, mut checked) = (Vec::new(), 0);
+    for page in pages() {
+        let text = read(&page);
+        for span in spans(&text) {
+            let name = span.split(" = ").next().unwrap();
+            let is_key = name.contains('.') && is_slug(&name.replace('_', "-"), '-');
+            let section = name.split('.').next().unwrap();
+            if is_key && sections.contains(section) && !events.contains(name) {
+                checked += 1;
+                let named = name.replace("providers.calendly.", "providers.calcom.");
+                let known = keys.contains(name) || keys.contains(&named);
+                let is_table = keys.iter().any(|key| key.starts_with(&format!("{name}.")));
+                if !known && !is_table {
+                    unknown.push(format!("{page}: {name}"));
+                }
+            }
+        }
+        for name in named(&text, "DAYPASS_", |letter| {
+            letter.is_ascii_uppercase() || letter == '_'
+        }) {
+            checked += 1;
+            // What goes on with a placeholder names no variable.
+            let is_whole = !name.ends_with('_');
+            if is_whole && !variables.contains(&name) && !elsewhere.contains(&name) {
+                unknown.push(format!("{page}: {name}"));
+            }
+        }
+    }
+    assert_eq!(unknown, Vec::<String>::new());
+    assert!(checked > 100, "{checked}");
+}
+
+#[test]
+fn metrics_that_pages_name_exist() {
+    let reference = read("docs/metrics.md");
+    let rows = reference
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `daypass_"));
+    let known: BTreeSet<_> = rows
+        .map(|row| format!("daypass_{}", row.split('`').next().unwrap()))
+        .collect();
+    let mut unknown = Vec::new();
+    for page in pages() {
+        for name in named(&read(&page), "daypass_", |letter| {
+            letter.is_ascii_lowercase() || letter == '_'
+        }) {
+            let parts = ["_bucket", "_sum", "_count"];
+            let whole = parts.iter().find_map(|part| name.strip_suffix(part));
+            let known = known.contains(whole.unwrap_or(&name)) || known.contains(&name);
+            if !known && !name.ends_with('_') {
+                unknown.push(format!("{page}: {name}"));
+            }
+        }
+    }
+    assert_eq!(unknown, Vec::<String>::new());
+}
+
+// --- names in pages ---
+
+/// Every page of the documentation, but for what was said of older versions.
+fn pages() -> Vec<String> {
+    let mut pages = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if Path::new(&name)
+            .extension()
+            .is_some_and(|kind| kind == "md")
+        {
+            pages.push(format!("docs/{name}"));
+        }
+    }
+    pages
+}
+
+/// The text between single backticks, outside of fenced blocks.
+fn spans(text: &str) -> Vec<String> {
+    let prose = text.split("```").step_by(2).collect::<String>();
+    let spans = prose.split('`').skip(1).step_by(2);
+    spans.map(|span| span.replace('\n', " ")).collect()
+}
+
+/// What follows `daypass` in commands: in spans, and in the lines of shell blocks.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let mut commands = spans(text);
+    for block in text.split("```").skip(1).step_by(2) {
+        if let Some(lines) = block.strip_prefix("sh\n") {
+            let lines = lines.replace("\\\n", " ");
+            let parts = lines.split(['\n', '|', ';', '(', ')']);
+            let parts = parts.flat_map(|part| part.split("&&"));
+            commands.extend(parts.map(|part| part.trim().to_owned()));
+        }
+    }
+    let words = |command: String| {
+        let rest = command
+            .strip_prefix("./target/release/")
+            .unwrap_or(&command)
+            .strip_prefix("daypass ")?;
+        let comment = rest.split(" #").next().unwrap();
+        let words = comment.split_whitespace();
+        let words = words.take_while(|word| !word.starts_with(['<', '>', '…']));
+        Some(words.map(ToOwned::to_owned).collect::<Vec<_>>())
+    };
+    commands.into_iter().filter_map(words).collect()
+}
+
+/// The first word of a command that the binary does not know.
+fn unknown_in<'w>(words: &'w [String], helps: &mut BTreeMap<String, String>) -> Option<&'w str> {
+    let mut path: Vec<&str> = Vec::new();
+    let mut words = words.iter().map(String::as_str).peekable();
+    while let Some(word) = words.next() {
+        let help = helps.entry(path.join(" ")).or_insert_with(|| {
+            let asked = Command::new(env!("CARGO_BIN_EXE_daypass"))
+                .args(&path)
+                .arg("--help")
+                .output();
+            String::from_utf8(asked.unwrap().stdout).unwrap()
+        });
+        if let Some(option) = word.strip_prefix("--") {
+            let name = option.split('=').next().unwrap();
+            let known =
+                help.split(|letter: char| letter.is_whitespace() || ",=[]".contains(letter));
+            if !known.clone().any(|known| known == format!("--{name}")) && name != "help" {
+                return Some(word);
+            }
+            // Its value, which is no command.
+            if help.contains(&format!("--{name} <")) && !option.contains('=') {
+                words.next();
+            }
+        } else if let Some((_, below)) = help.split_once("\nCommands:\n") {
+            let below = below.split("\n\n").next().unwrap();
+            let known = below
+                .lines()
+                .any(|line| line.split_whitespace().next() == Some(word));
+            if !known {
+                return Some(word);
+            }
+            path.push(word);
+        }
+    }
+    None
+}
+
+/// The keys of the reference by their paths, and their variables.
+fn settings(reference: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut keys, mut variables, mut section) = (BTreeSet::new(), BTreeSet::new(), String::new());
+    for line in reference.lines() {
+        let titled = line
+            .strip_prefix("## `[")
+            .and_then(|line| line.split(']').next());
+        let marked = line
+            .strip_prefix("<!-- section: ")
+            .and_then(|line| line.strip_suffix(" -->"));
+        if let Some(name) = titled.or(marked) {
+            name.clone_into(&mut section);
+        } else if line.starts_with("| `") {
+            let cells: Vec<_> = line
+                .split(" | ")
+                .map(|cell| cell.trim_matches(['|', ' ', '`']))
+                .collect();
+            keys.insert(format!("{section}.{}", cells[0]));
+            variables.extend(cells.get(3).map(|variable| (*variable).to_owned()));
+        }
+    }
+    (keys, variables)
+}
+
+/// The names in `text` that begin with `prefix`.
+fn named(text: &str, prefix: &str, goes_on: impl Fn(char) -> bool) -> BTreeSet<String> {
+    let found = text.match_indices(prefix).filter(|(at, _)| {
+        let before = text[..*at].chars().next_back();
+        !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+    });
+    let names = found.map(|(at, _)| {
+        let rest = text[at + prefix.len()..].chars();
+        prefix.to_owned()
+            + &rest
+                .take_while(|letter| goes_on(*letter))
+                .collect::<String>()
+    });
+    names.collect()
 }
 
 // --- reading ---

@@ -18,7 +18,7 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
     io::{BufRead, BufReader},
@@ -89,6 +89,37 @@ fn every_link_leads_to_a_file_or_a_heading() {
         }
     }
     assert!(dead.is_empty(), "{dead:#?}");
+}
+
+#[test]
+fn every_page_is_led_to() {
+    let documents = documents();
+    let mut led_to = BTreeSet::from(["README.md".to_owned()]);
+    let mut unread = vec!["README.md".to_owned()];
+    while let Some(document) = unread.pop() {
+        for target in links(&read(&document)) {
+            let path = target.split('#').next().unwrap();
+            let file = root().join(&document).parent().unwrap().join(path);
+            let Ok(mut file) = file.canonicalize() else {
+                continue;
+            };
+            if file.is_dir() {
+                file.push("README.md");
+            }
+            let inside = file
+                .strip_prefix(root())
+                .map(|path| path.display().to_string());
+            let inside = inside.unwrap_or_default();
+            if documents.contains(&inside) && led_to.insert(inside.clone()) {
+                unread.push(inside);
+            }
+        }
+    }
+    let lost: Vec<_> = documents
+        .iter()
+        .filter(|page| !led_to.contains(*page))
+        .collect();
+    assert!(lost.is_empty(), "nothing leads from the README to {lost:?}");
 }
 
 #[test]
@@ -428,23 +459,26 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
+/// Every page of the repository, but for those that packages bring along.
 fn documents() -> Vec<String> {
     let mut documents = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
-    for folder in [
-        "docs",
-        "docs/examples",
-        "docs/examples/express",
-        "docs/examples/nextjs",
-        "docs/examples/fastapi",
-    ] {
-        for entry in fs::read_dir(root().join(folder)).unwrap() {
+    let mut folders: Vec<_> = ["benches", "docs", "helm"]
+        .map(|name| root().join(name))
+        .into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "md") {
-                let name = path.file_name().unwrap().to_string_lossy();
-                documents.push(format!("{folder}/{name}"));
+            let name = path.file_name().unwrap().to_string_lossy();
+            let foreign = ["node_modules", "venv"].contains(&&*name);
+            if path.is_dir() && !foreign {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                let inside = path.strip_prefix(root()).unwrap();
+                documents.push(inside.display().to_string());
             }
         }
     }
+    assert!(documents.len() > 20, "{documents:?}");
     documents
 }
 

@@ -315,7 +315,7 @@ mod tests {
         tokens.renewal(Redeem::Standard, Counted::Renewed, Duration::ZERO);
         tokens.renewal(Redeem::Force, Counted::RateLimited, Duration::ZERO);
         for outcome in [Outcome::Success, Outcome::ClientError, Outcome::NoToken] {
-            proxy.request(outcome, Duration::ZERO);
+            proxy.request(outcome, Duration::ZERO, None);
         }
         let now = *history.samples().0.last().unwrap();
         assert_eq!((now.renewals.fine, now.renewals.failed), (1, 1));

@@ -448,7 +448,7 @@ impl Drop for Entry {
                 None => trace::method_of(&facts.method),
             };
             trace.finish(name, Kind::Server, |span| {
-                request_span::describe(span, trace, &facts)
+                request_span::describe(span, trace, &facts);
             });
         }
     }

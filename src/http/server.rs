@@ -314,7 +314,8 @@ fn connection<I, S, B>(
         };
         let ended = match ended {
             Some(ended) => Some(ended),
-            None => until_a_request(serving.as_mut(), &requests).await,
+            // Boxed, because an idle connection would keep room for it.
+            None => Box::pin(until_a_request(serving.as_mut(), &requests)).await,
         };
         let ended = if let Some(ended) = ended {
             ended

@@ -1,13 +1,12 @@
 //! The running server does what its description says, and nothing else: every route is called, every
 //! status that is named is had at least once, and every answer is held against its schema.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use daypass::{
     admin,
     sandbox::{Killed, NewUser, Revoke},
 };
-use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
@@ -16,14 +15,14 @@ use crate::{
 };
 
 /// A sidecar, and who judges it.
-struct Trial<'s> {
-    world: World,
+pub(crate) struct Trial<'s> {
+    pub(crate) world: World,
     judge: &'s Specification,
     operations: BTreeMap<String, Operation>,
 }
 
 impl<'s> Trial<'s> {
-    fn new(world: World, judge: &'s Specification) -> Self {
+    pub(crate) fn new(world: World, judge: &'s Specification) -> Self {
         let operations = judge.operations();
         Self {
             world,
@@ -32,7 +31,7 @@ impl<'s> Trial<'s> {
         }
     }
 
-    async fn is(&self, id: &str, status: u16, call: reqwest::RequestBuilder) -> Answer {
+    pub(crate) async fn is(&self, id: &str, status: u16, call: reqwest::RequestBuilder) -> Answer {
         let answer = Answer::read(call).await;
         self.judge.judge(id, &answer);
         assert_eq!(answer.status, status, "{id}: {answer:?}");
@@ -52,7 +51,7 @@ impl<'s> Trial<'s> {
     }
 
     /// Everything below `/v1`, each with an address that could be right.
-    fn guarded(&self) -> impl Iterator<Item = (&String, &Operation, String)> {
+    pub(crate) fn guarded(&self) -> impl Iterator<Item = (&String, &Operation, String)> {
         let guarded = self.operations.iter();
         guarded
             .filter(|(_, operation)| operation.path.starts_with("/v1/"))
@@ -61,7 +60,7 @@ impl<'s> Trial<'s> {
 }
 
 /// An address with something in its places.
-fn filled(path: &str) -> String {
+pub(crate) fn filled(path: &str) -> String {
     path.replace("{provider}", "calendly")
         .replace("{user}", "anna")
         .replace("{id}", "1")
@@ -77,7 +76,7 @@ fn assert_fits(path: &str, at: &str) {
     assert!(fit, "{at} is no {path}");
 }
 
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     serde_json::from_str(admin::description()).unwrap()
 }
 
@@ -148,159 +147,195 @@ async fn callers_faults(trial: &Trial<'_>) {
     }
 }
 
+/// What to call, where, with which body (or none), and what is answered.
+type Step<'a> = (&'a str, &'a str, Value, u16);
+
+impl Trial<'_> {
+    async fn steps(&self, steps: &[Step<'_>]) {
+        for (id, at, body, status) in steps {
+            let body = (!body.is_null()).then_some(body);
+            self.call(id, at, body, *status).await;
+        }
+    }
+}
+
+const NONE: Value = Value::Null;
+
+const USERS: &str = "/v1/managed-users";
+
+fn managed(provider: &str, user: &str, email: &str) -> Value {
+    json!({ "provider": provider, "user": user, "email": email, "name": "x" })
+}
+
+fn is_not_empty(seen: &Value) -> bool {
+    seen["items"].as_array().is_some_and(|all| !all.is_empty())
+}
+
 /// All goes well.
 async fn as_it_should(trial: &Trial<'_>, anna: &Value) {
-    let at = path("calendly", "anna");
-    trial.call("live", "/livez", None, 200).await;
-    trial.call("ready", "/readyz", None, 200).await;
-    trial.call("metrics", "/metrics", None, 200).await;
-    trial.call("describe", "/v1/openapi.json", None, 200).await;
-    trial.call("importConnection", &at, Some(anna), 200).await;
-    let ben = path("calendly", "ben");
+    let (at, ben) = (path("calendly", "anna"), path("calendly", "ben"));
     let body = json!({ "refresh_token": "never-used" });
-    trial.call("importConnection", &ben, Some(&body), 201).await;
     trial
-        .call("listConnections", "/v1/connections?limit=1", None, 200)
+        .steps(&[
+            ("live", "/livez", NONE, 200),
+            ("ready", "/readyz", NONE, 200),
+            ("metrics", "/metrics", NONE, 200),
+            ("describe", "/v1/openapi.json", NONE, 200),
+            ("importConnection", &at, anna.clone(), 200),
+            ("importConnection", &ben, body, 201),
+            ("listConnections", "/v1/connections?limit=1", NONE, 200),
+        ])
         .await;
     let settled = |seen: &Value| {
         seen["subscription"]["status"] == "active" && seen["sync"]["stage"] == "done"
     };
     trial.world.until(&at, "all of it", settled).await;
-    trial.call("showConnection", &at, None, 200).await;
-    trial
-        .call("refresh", &format!("{at}/refresh"), None, 200)
-        .await;
-    trial.call("sync", &format!("{at}/sync"), None, 202).await;
-    let link = json!({ "provider": "calendly", "user": "anna" });
-    trial
-        .call("createConnectLink", "/v1/connect-links", Some(&link), 201)
-        .await;
-    managed_users(trial).await;
     let booking = daypass::sandbox::BookingOrder::create("anna");
     trial.world.sandbox.calendly().book(&booking).unwrap();
-    trial.call("sync", &format!("{at}/sync"), None, 202).await;
-    let some = |seen: &Value| seen["items"].as_array().is_some_and(|all| !all.is_empty());
+    let (refresh, sync) = (format!("{at}/refresh"), format!("{at}/sync"));
+    let link = json!({ "provider": "calendly", "user": "anna" });
+    let mia = managed("calcom", "mia", "mia@example.org");
+    trial
+        .steps(&[
+            ("showConnection", &at, NONE, 200),
+            ("refresh", &refresh, NONE, 200),
+            ("sync", &sync, NONE, 202),
+            ("createConnectLink", "/v1/connect-links", link, 201),
+            ("createManagedUser", USERS, mia.clone(), 201),
+            ("createManagedUser", USERS, mia, 200),
+            (
+                "listManagedUsers",
+                "/v1/managed-users?provider=calcom",
+                NONE,
+                200,
+            ),
+            (
+                "deleteManagedUser",
+                "/v1/managed-users/calcom/mia",
+                NONE,
+                200,
+            ),
+        ])
+        .await;
+    meetings_and_deliveries(trial).await;
+    trial
+        .steps(&[
+            ("disconnect", &ben, NONE, 200),
+            ("listAudit", "/v1/audit", NONE, 200),
+        ])
+        .await;
+}
+
+async fn meetings_and_deliveries(trial: &Trial<'_>) {
     let meetings = "/v1/meetings?user=anna";
-    trial.world.until(meetings, "a meeting", some).await;
-    trial.call("listMeetings", meetings, None, 200).await;
-    deliveries(trial).await;
-    trial.call("disconnect", &ben, None, 200).await;
-    trial.call("listAudit", "/v1/audit", None, 200).await;
-}
-
-async fn managed_users(trial: &Trial<'_>) {
-    let users = "/v1/managed-users";
-    let mia =
-        json!({ "provider": "calcom", "user": "mia", "email": "mia@example.org", "name": "Mia" });
-    trial
-        .call("createManagedUser", users, Some(&mia), 201)
-        .await;
-    trial
-        .call("createManagedUser", users, Some(&mia), 200)
-        .await;
-    let list = format!("{users}?provider=calcom");
-    trial.call("listManagedUsers", &list, None, 200).await;
-    let one = format!("{users}/calcom/mia");
-    trial.call("deleteManagedUser", &one, None, 200).await;
-}
-
-async fn deliveries(trial: &Trial<'_>) {
-    let world = &trial.world;
+    trial.world.until(meetings, "a meeting", is_not_empty).await;
     let list = "/v1/deliveries?status=delivered";
-    let some = |seen: &Value| seen["items"].as_array().is_some_and(|all| !all.is_empty());
-    let seen = world.until(list, "a delivery", some).await;
-    trial.call("listDeliveries", list, None, 200).await;
+    let seen = trial.world.until(list, "a delivery", is_not_empty).await;
     let one = format!("/v1/deliveries/{}", seen["items"][0]["id"]);
-    trial.call("showDelivery", &one, None, 200).await;
     let replay = format!("{one}/replay");
-    trial.call("replayDelivery", &replay, None, 202).await;
     trial
-        .call(
-            "replayDeliveries",
-            "/v1/deliveries/replay",
-            Some(&json!({})),
-            202,
-        )
+        .steps(&[
+            ("listMeetings", meetings, NONE, 200),
+            ("listDeliveries", list, NONE, 200),
+            ("showDelivery", &one, NONE, 200),
+            ("replayDelivery", &replay, NONE, 202),
+            ("replayDeliveries", "/v1/deliveries/replay", json!({}), 202),
+        ])
         .await;
 }
 
 /// What is not there, and what cannot be done as things stand.
 async fn conflicts(trial: &Trial<'_>) {
-    let world = &trial.world;
     let nobody = path("calendly", "nobody");
-    for (id, rest) in [
-        ("showConnection", ""),
-        ("disconnect", ""),
-        ("refresh", "/refresh"),
-        ("sync", "/sync"),
-    ] {
-        trial.call(id, &format!("{nobody}{rest}"), None, 404).await;
-    }
-    let body = json!({ "refresh_token": "r" });
-    trial
-        .call(
-            "importConnection",
-            &path("google", "anna"),
-            Some(&body),
-            404,
-        )
-        .await;
-    let list = "/v1/connections?provider=google";
-    trial.call("listConnections", list, None, 404).await;
+    let (refresh, sync) = (format!("{nobody}/refresh"), format!("{nobody}/sync"));
+    let (google, body) = (path("google", "anna"), json!({ "refresh_token": "r" }));
     let link = json!({ "provider": "google", "user": "anna" });
     trial
-        .call("createConnectLink", "/v1/connect-links", Some(&link), 404)
+        .steps(&[
+            ("showConnection", &nobody, NONE, 404),
+            ("disconnect", &nobody, NONE, 404),
+            ("refresh", &refresh, NONE, 404),
+            ("sync", &sync, NONE, 404),
+            ("importConnection", &google, body, 404),
+            (
+                "listConnections",
+                "/v1/connections?provider=google",
+                NONE,
+                404,
+            ),
+            ("createConnectLink", "/v1/connect-links", link, 404),
+            ("showDelivery", "/v1/deliveries/999999", NONE, 404),
+            ("replayDelivery", "/v1/deliveries/999999/replay", NONE, 404),
+        ])
         .await;
-    let users = "/v1/managed-users";
-    let of = |provider: &str, user: &str, email: &str| json!({ "provider": provider, "user": user, "email": email, "name": "x" });
-    let max = of("calcom", "max", "max@example.org");
-    trial
-        .call("createManagedUser", users, Some(&max), 201)
-        .await;
-    let taken = of("calcom", "moritz", "max@example.org");
-    trial
-        .call("createManagedUser", users, Some(&taken), 409)
-        .await;
-    let google = of("google", "max", "max@example.org");
-    trial
-        .call("createManagedUser", users, Some(&google), 404)
-        .await;
-    let faulty = of("calcom", "eve", "no address");
-    trial
-        .call("createManagedUser", users, Some(&faulty), 422)
-        .await;
-    for (provider, status) in [("google", 404), ("calendly", 409)] {
-        let list = format!("{users}?provider={provider}");
-        trial.call("listManagedUsers", &list, None, status).await;
-    }
-    let max = world.get(&path("calcom", "max")).await.json();
-    let stolen = json!({ "managed_user_id": max["managed_user_id"] });
-    trial
-        .call(
-            "importConnection",
-            &path("calcom", "eve"),
-            Some(&stolen),
-            409,
-        )
-        .await;
-    for (of, status) in [("calcom/nobody", 404), ("calendly/anna", 409)] {
-        let one = format!("{users}/{of}");
-        trial.call("deleteManagedUser", &one, None, status).await;
-    }
-    for (id, rest) in [("showDelivery", ""), ("replayDelivery", "/replay")] {
-        let one = format!("/v1/deliveries/999999{rest}");
-        trial.call(id, &one, None, 404).await;
-    }
+    managed_users(trial).await;
     let unrouted = "INSERT INTO deliveries (id, event, user, status, place, at, provider, accepted_at) \
                     SELECT 5000, event, NULL, 'unrouted', 0, at, provider, accepted_at \
                     FROM deliveries LIMIT 1";
-    tamper(world, unrouted);
-    trial
-        .call("replayDelivery", "/v1/deliveries/5000/replay", None, 409)
-        .await;
-    tamper(world, "DELETE FROM deliveries WHERE id = 5000");
+    tamper(&trial.world, unrouted);
+    let replay = "/v1/deliveries/5000/replay";
+    trial.call("replayDelivery", replay, None, 409).await;
+    tamper(&trial.world, "DELETE FROM deliveries WHERE id = 5000");
     dead_grant(trial).await;
     no_meetings(trial).await;
+}
+
+async fn managed_users(trial: &Trial<'_>) {
+    let email = "max@example.org";
+    let max = managed("calcom", "max", email);
+    trial
+        .steps(&[
+            ("createManagedUser", USERS, max, 201),
+            (
+                "createManagedUser",
+                USERS,
+                managed("calcom", "moritz", email),
+                409,
+            ),
+            (
+                "createManagedUser",
+                USERS,
+                managed("google", "max", email),
+                404,
+            ),
+            (
+                "createManagedUser",
+                USERS,
+                managed("calcom", "eve", "no address"),
+                422,
+            ),
+            (
+                "listManagedUsers",
+                "/v1/managed-users?provider=google",
+                NONE,
+                404,
+            ),
+            (
+                "listManagedUsers",
+                "/v1/managed-users?provider=calendly",
+                NONE,
+                409,
+            ),
+            (
+                "deleteManagedUser",
+                "/v1/managed-users/calcom/nobody",
+                NONE,
+                404,
+            ),
+            (
+                "deleteManagedUser",
+                "/v1/managed-users/calendly/anna",
+                NONE,
+                409,
+            ),
+        ])
+        .await;
+    let max = trial.world.get(&path("calcom", "max")).await.json();
+    let stolen = json!({ "managed_user_id": max["managed_user_id"] });
+    let eve = path("calcom", "eve");
+    trial
+        .call("importConnection", &eve, Some(&stolen), 409)
+        .await;
 }
 
 async fn dead_grant(trial: &Trial<'_>) {
@@ -334,25 +369,26 @@ async fn the_providers_trouble(trial: &Trial<'_>) {
         ("providers.calcom.api_base", "http://127.0.0.1:9"),
     ];
     let without = Trial::new(World::with(&settings).await, trial.judge);
-    let managed = json!({ "managed_user_id": 7 });
+    let (max, id) = (path("calcom", "max"), json!({ "managed_user_id": 7 }));
+    let eva = managed("calcom", "eva", "eva@example.org");
     without
-        .call(
-            "importConnection",
-            &path("calcom", "max"),
-            Some(&managed),
-            201,
-        )
+        .steps(&[
+            ("importConnection", &max, id, 201),
+            (
+                "listManagedUsers",
+                "/v1/managed-users?provider=calcom",
+                NONE,
+                502,
+            ),
+            ("createManagedUser", USERS, eva, 502),
+            (
+                "deleteManagedUser",
+                "/v1/managed-users/calcom/max",
+                NONE,
+                502,
+            ),
+        ])
         .await;
-    let users = "/v1/managed-users";
-    let list = format!("{users}?provider=calcom");
-    without.call("listManagedUsers", &list, None, 502).await;
-    let eva =
-        json!({ "provider": "calcom", "user": "eva", "email": "eva@example.org", "name": "Eva" });
-    without
-        .call("createManagedUser", users, Some(&eva), 502)
-        .await;
-    let max = format!("{users}/calcom/max");
-    without.call("deleteManagedUser", &max, None, 502).await;
 }
 
 /// Rows that contradict themselves.
@@ -369,64 +405,51 @@ async fn contradictions(trial: &Trial<'_>) {
         );
         tamper(world, &sql);
     }
-    let at = path("calendly", "odd");
-    for (id, rest) in [
-        ("showConnection", ""),
-        ("disconnect", ""),
-        ("refresh", "/refresh"),
-        ("sync", "/sync"),
-    ] {
-        trial.call(id, &format!("{at}{rest}"), None, 500).await;
-    }
-    trial
-        .call("importConnection", &at, Some(&grant(&odd)), 500)
-        .await;
-    trial
-        .call("listConnections", "/v1/connections", None, 500)
-        .await;
-    let users = "/v1/managed-users";
-    let order =
-        json!({ "provider": "calcom", "user": "odd", "email": "odd@example.org", "name": "x" });
-    trial
-        .call("createManagedUser", users, Some(&order), 500)
-        .await;
-    let one = format!("{users}/calcom/odd");
-    trial.call("deleteManagedUser", &one, None, 500).await;
-    // The one that a managed user belongs to.
+    // And the one that a managed user belongs to.
+    let max = "UPDATE connections SET generation = -1 WHERE user = 'max'";
     tamper(
         world,
-        "UPDATE connections SET generation = -1 WHERE user = 'max'",
+        &format!(
+            "{max}; UPDATE audit SET provider = 'NO NAME'; UPDATE meetings SET details = x'00'; \
+             UPDATE deliveries SET provider = 'NO NAME', status = 'dead'; \
+             UPDATE events SET provider = 'NO NAME'",
+        ),
     );
-    let list = format!("{users}?provider=calcom");
-    trial.call("listManagedUsers", &list, None, 500).await;
-    tamper(world, "UPDATE audit SET provider = 'NO NAME'");
-    trial.call("listAudit", "/v1/audit", None, 500).await;
-    tamper(world, "UPDATE meetings SET details = x'00'");
-    trial
-        .call("listMeetings", "/v1/meetings?user=anna", None, 500)
-        .await;
-    tamper(
-        world,
-        "UPDATE deliveries SET provider = 'NO NAME', status = 'dead'; \
-                   UPDATE events SET provider = 'NO NAME'",
-    );
-    trial
-        .call("listDeliveries", "/v1/deliveries", None, 500)
-        .await;
-    trial
-        .call(
-            "replayDeliveries",
-            "/v1/deliveries/replay",
-            Some(&json!({})),
-            500,
-        )
-        .await;
     let db = rusqlite::Connection::open(world.home.path().join("daypass.db")).unwrap();
     let id: i64 = db
         .query_row("SELECT max(id) FROM deliveries", [], |row| row.get(0))
         .unwrap();
-    let one = format!("/v1/deliveries/{id}");
-    trial.call("showDelivery", &one, None, 500).await;
+    let (at, one) = (path("calendly", "odd"), format!("/v1/deliveries/{id}"));
+    let (refresh, sync) = (format!("{at}/refresh"), format!("{at}/sync"));
+    let order = managed("calcom", "odd", "odd@example.org");
+    trial
+        .steps(&[
+            ("showConnection", &at, NONE, 500),
+            ("disconnect", &at, NONE, 500),
+            ("refresh", &refresh, NONE, 500),
+            ("sync", &sync, NONE, 500),
+            ("importConnection", &at, grant(&odd), 500),
+            ("listConnections", "/v1/connections", NONE, 500),
+            ("createManagedUser", USERS, order, 500),
+            (
+                "deleteManagedUser",
+                "/v1/managed-users/calcom/odd",
+                NONE,
+                500,
+            ),
+            (
+                "listManagedUsers",
+                "/v1/managed-users?provider=calcom",
+                NONE,
+                500,
+            ),
+            ("listAudit", "/v1/audit", NONE, 500),
+            ("listMeetings", "/v1/meetings?user=anna", NONE, 500),
+            ("listDeliveries", "/v1/deliveries", NONE, 500),
+            ("replayDeliveries", "/v1/deliveries/replay", json!({}), 500),
+            ("showDelivery", &one, NONE, 500),
+        ])
+        .await;
 }
 
 /// No table is left.
@@ -455,7 +478,7 @@ async fn no_store(trial: &Trial<'_>) {
 }
 
 /// A body that is as described: the example.
-fn example(judge: &Specification, operation: &Operation) -> Option<Value> {
+pub(crate) fn example(judge: &Specification, operation: &Operation) -> Option<Value> {
     let schema = &operation.told["requestBody"]["content"]["application/json"]["schema"];
     let schema = judge.schema(schema);
     schema["examples"].get(0).cloned()
@@ -468,220 +491,4 @@ async fn the_end(trial: &Trial<'_>) {
     let at = path("calendly", "anna");
     let answer = trial.call("disconnect", &at, None, 503).await;
     answer.must_be_problem(503, "overloaded");
-}
-
-#[test]
-fn the_description_is_one_of_openapi() {
-    let document = document();
-    let schema = include_str!("openapi-3.1.json");
-    let schema: Value = serde_json::from_str(schema).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let faults: Vec<String> = validator
-        .iter_errors(&document)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(faults.is_empty(), "{faults:#?}");
-    let mut broken = document.clone();
-    broken["paths"]["/livez"]["get"]["responses"] = json!([]);
-    assert!(!validator.is_valid(&broken), "it judges");
-}
-
-#[test]
-fn the_description_tells_everything_and_its_examples_fit() {
-    let judge = Specification::of(document());
-    let text = admin::description();
-    assert!(
-        !text.contains("[`"),
-        "what only the code's reader can follow"
-    );
-    let schemas = judge.document["components"]["schemas"].as_object();
-    let mut examples = 0;
-    for (name, schema) in schemas.unwrap() {
-        assert!(schema["description"].is_string(), "{name}");
-        for example in schema["examples"].as_array().into_iter().flatten() {
-            let whole = json!({ "$ref": format!("#/components/schemas/{name}") });
-            judge.must_fit(&whole, example, name);
-            examples += 1;
-        }
-        for (field, told) in schema["properties"].as_object().into_iter().flatten() {
-            let is_told = told["description"].is_string() || name == "Problem";
-            assert!(is_told, "{name}.{field} is not described");
-        }
-    }
-    assert!(examples >= 10, "{examples}");
-    for (id, operation) in judge.operations() {
-        let told = &operation.told;
-        assert!(told["summary"].as_str().unwrap().ends_with('.'), "{id}");
-        for parameter in told["parameters"].as_array().into_iter().flatten() {
-            assert!(
-                !parameter["description"].as_str().unwrap_or("").is_empty(),
-                "{id} {parameter}"
-            );
-        }
-        let body = &told["requestBody"];
-        assert!(
-            body.is_null() || example(&judge, &operation).is_some(),
-            "{id} has no example"
-        );
-        let is_open = told["security"].as_array().unwrap().is_empty();
-        assert_eq!(is_open, !operation.path.starts_with("/v1/"), "{id}");
-    }
-}
-
-#[tokio::test]
-async fn other_methods_than_those_described_are_refused_with_those_that_are() {
-    let judge = Specification::of(document());
-    let world = World::open().await;
-    let paths = judge.document["paths"].as_object().unwrap();
-    for (path, item) in paths {
-        let mut allowed: BTreeSet<String> = item
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(|method| method.to_ascii_uppercase())
-            .collect();
-        if allowed.contains("GET") {
-            allowed.insert("HEAD".to_owned());
-        }
-        for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"] {
-            if allowed.contains(method) {
-                continue;
-            }
-            let answer = Answer::read(world.call(method, &filled(path))).await;
-            assert_eq!(
-                answer.status,
-                StatusCode::METHOD_NOT_ALLOWED,
-                "{method} {path}"
-            );
-            assert_eq!(
-                answer.json()["type"],
-                "urn:daypass:problem:method-not-allowed"
-            );
-            let told = answer.header("allow").split(',').map(str::trim);
-            let told: BTreeSet<String> = told.map(str::to_owned).collect();
-            assert_eq!(told, allowed, "{method} {path}");
-        }
-    }
-}
-
-/// Values that the schema of a parameter, or of a field, does not allow.
-fn unfit(judge: &Specification, schema: &Value) -> Vec<Value> {
-    let told = judge.schema(schema);
-    let mut unfit = Vec::new();
-    if let Some(least) = told["minimum"].as_i64() {
-        unfit.push(json!(least - 1));
-    }
-    if let Some(most) = told["maximum"].as_i64() {
-        unfit.push(json!(most + 1));
-    }
-    if let Some(most) = told["maxLength"].as_u64() {
-        unfit.push(json!("a".repeat(usize::try_from(most).unwrap() + 1)));
-    }
-    if told["minLength"] == 1 {
-        unfit.push(json!(""));
-    }
-    if told["pattern"].is_string() {
-        unfit.push(json!("\u{1f39f}"));
-    }
-    if told["format"] == "date-time" || told["oneOf"].is_array() || told["enum"].is_array() {
-        unfit.push(json!("nothing of the sort"));
-    }
-    unfit
-}
-
-#[tokio::test]
-async fn the_limits_of_parameters_are_what_is_described() {
-    let judge = Specification::of(document());
-    let trial = Trial::new(World::open().await, &judge);
-    let mut tried = 0;
-    for (id, operation, at) in trial.guarded() {
-        let parameters = operation.told["parameters"].as_array();
-        for parameter in parameters.into_iter().flatten() {
-            let name = parameter["name"].as_str().unwrap();
-            for value in unfit(&judge, &parameter["schema"]) {
-                let text = value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned);
-                let text: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
-                let in_path = parameter["in"] == "path";
-                if in_path && text.is_empty() {
-                    continue;
-                }
-                let at = if in_path {
-                    operation
-                        .path
-                        .replace(&format!("{{{name}}}"), &text)
-                        .replace("{provider}", "calendly")
-                        .replace("{user}", "anna")
-                } else {
-                    let needed = match id.as_str() {
-                        "listMeetings" if name != "user" => "user=anna&",
-                        "listManagedUsers" if name != "provider" => "provider=calcom&",
-                        "listConnections" if name == "user_prefix" => "provider=calendly&",
-                        _ => "",
-                    };
-                    format!("{at}?{needed}{name}={text}")
-                };
-                let mut call = trial.world.call(&operation.method, &at);
-                if let Some(body) = example(&judge, operation) {
-                    call = call.json(&body);
-                }
-                let answer = trial.is(id, 400, call).await;
-                assert_eq!(answer.json()["parameter"], name, "{at}: {answer:?}");
-                tried += 1;
-            }
-        }
-    }
-    assert!(tried > 40, "{tried}");
-}
-
-#[tokio::test]
-async fn the_fields_of_bodies_are_what_is_described_and_a_bad_one_is_pointed_at() {
-    let judge = Specification::of(document());
-    let trial = Trial::new(World::open().await, &judge);
-    let mut tried = 0;
-    for (id, operation, at) in trial.guarded() {
-        let Some(good) = example(&judge, operation) else {
-            continue;
-        };
-        let schema = &operation.told["requestBody"]["content"]["application/json"]["schema"];
-        let schema = judge.schema(schema);
-        let call = async |body: &Value| {
-            let call = trial.world.call(&operation.method, &at).json(body);
-            trial.is(id, 400, call).await
-        };
-        for (name, told) in schema["properties"].as_object().unwrap() {
-            let of = match told["anyOf"].get(0) {
-                Some(first) => first,
-                None => told,
-            };
-            let mut bad = unfit(&judge, of);
-            bad.push(json!({ "not": "this" }));
-            for value in bad {
-                let mut body = good.clone();
-                body[name] = value;
-                let answer = call(&body).await;
-                answer.must_be_problem(400, "invalid-body");
-                assert_eq!(
-                    answer.json()["pointer"],
-                    format!("/{name}"),
-                    "{id} {body}: {answer:?}"
-                );
-                tried += 1;
-            }
-        }
-        for name in schema["required"].as_array().into_iter().flatten() {
-            let mut body = good.clone();
-            body.as_object_mut().unwrap().remove(name.as_str().unwrap());
-            let answer = call(&body).await;
-            assert_eq!(
-                answer.json()["pointer"],
-                format!("/{}", name.as_str().unwrap())
-            );
-        }
-        let mut body = good.clone();
-        body["not-known-here"] = json!(1);
-        call(&body).await.must_be_problem(400, "invalid-body");
-    }
-    assert!(tried > 20, "{tried}");
 }

@@ -18,6 +18,7 @@ mod audit;
 mod conformance;
 mod connections;
 mod deliveries;
+mod described;
 mod documents;
 mod imports;
 mod links;

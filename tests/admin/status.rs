@@ -1,5 +1,7 @@
 //! The status page over HTTP, as a browser without a script uses it.
 
+use std::fmt::Write as _;
+
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -51,8 +53,10 @@ async fn connect(world: &World, users: &[&str]) {
 }
 
 fn encoded(text: &str) -> String {
-    let bytes = text.bytes();
-    bytes.map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |mut out, byte| {
+        write!(out, "%{byte:02X}").unwrap();
+        out
+    })
 }
 
 /// Waits until so many deliveries stand so.

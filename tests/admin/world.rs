@@ -147,7 +147,7 @@ impl World {
                     set.clone_into(&mut cookie);
                 }
             }
-            next = answer.header("location").to_owned();
+            answer.header("location").clone_into(&mut next);
         }
         next
     }

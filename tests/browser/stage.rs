@@ -163,7 +163,7 @@ impl Stage {
                 let order = BookingOrder::create(RENEWED[usize::try_from(round / 25 % 5).unwrap()]);
                 self.sandbox.calendly().book(&order).unwrap();
             }
-            if round % 5 == 0 {
+            if round.is_multiple_of(5) {
                 let user = RENEWED[usize::try_from(round / 5 % 5).unwrap()];
                 let path = format!("/v1/connections/calendly/{user}/refresh");
                 self.call(Method::POST, &path, None).await;
@@ -175,7 +175,7 @@ impl Stage {
     /// Has the browser do `what`, which must go well.
     pub(crate) async fn drive(&self, what: &str) {
         let tools = root().join("target/tools/browser/node_modules");
-        assert!(tools.exists(), "{tools:?}: `./test` installs it");
+        assert!(tools.exists(), "{}: `./test` installs it", tools.display());
         let running = Command::new("node")
             .arg(root().join("tests/browser/page.mjs"))
             .args([what, &self.admin, ADMIN_TOKEN])

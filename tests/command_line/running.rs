@@ -45,7 +45,16 @@ fn a_port_that_is_taken_is_told_with_its_listener_and_another_way() {
     for (side, other) in [("outbound", "admin"), ("admin", "outbound")] {
         let set = format!("{side}.listen={address}");
         let free = format!("{other}.listen=127.0.0.1:0");
-        home.run(&["run", "--set", &set, "--set", &free]).fails(
+        // Whatever else runs on this machine may have the port that ingress has by default.
+        let settings = [
+            "--set",
+            &set,
+            "--set",
+            &free,
+            "--set",
+            "ingress.listen=127.0.0.1:0",
+        ];
+        home.run(&[&["run"], &settings[..]].concat()).fails(
             1,
             &[
                 &format!("the {side} listener cannot have {address}"),

@@ -304,3 +304,20 @@ fn token_in<'a>(text: &'a str, ids: &HashSet<String>) -> Option<&'a str> {
     let mut words = text.split(of_no_token).filter(|word| word.len() > 15);
     words.find(|word| ids.contains(&token_id(word)))
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_told_only_where_that_was_allowed() {
+    let world = World::open().await;
+    let anna = world.valid_at_calendly("anna").await;
+    let token = anna.access_token.clone();
+    let sidecar = world.sidecar().await;
+    let refused = sidecar.get("anna", "/-/calendly/token").await;
+    refused.must_be_problem(403, "token-reads-disabled");
+    let world = world.with("outbound.token_reads=true");
+    let open = world.sidecar().await;
+    let told = open.get("anna", "/-/calendly/token").await;
+    assert_eq!(
+        told.must_be(200).json()["access_token"],
+        serde_json::json!(token)
+    );
+}

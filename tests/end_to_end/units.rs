@@ -75,3 +75,45 @@ async fn the_sockets_have_the_addresses_of_the_listeners() {
         .filter_map(|line| line.strip_prefix("ListenStream="));
     assert_eq!(streams.collect::<Vec<_>>(), listeners);
 }
+
+#[tokio::test]
+async fn what_the_page_has_systemd_check_is_fine() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/install.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, rest) = page
+        .split_once("<!-- configuration: systemd -->\n```toml\n")
+        .unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).display().to_string();
+    let credentials = home.path().display().to_string();
+    let text = text.replace("/run/credentials/daypass.service", &credentials);
+    fs::write(at("daypass.toml"), text).unwrap();
+    let service = unit("daypass.service");
+    for credential in service
+        .lines()
+        .filter_map(|line| line.strip_prefix("LoadCredential="))
+    {
+        let name = credential.split(':').next().unwrap();
+        let made = run(&["keygen"], "").await;
+        fs::write(at(name), made.stdout).unwrap();
+    }
+    let mut check = Command::new(env!("CARGO_BIN_EXE_daypass"));
+    check
+        .env_clear()
+        .args(["check", "--config", &at("daypass.toml")]);
+    for variable in service
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment="))
+    {
+        let (name, value) = variable.split_once('=').unwrap();
+        check.env(name, value.replace("%d", &credentials));
+    }
+    let ended = check.output().unwrap();
+    let said = [ended.stdout, ended.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(ended.status.success(), "{said:?}");
+    assert!(
+        said[0].contains("is fine.") && said[0].contains("calendly"),
+        "{said:?}"
+    );
+}
