@@ -260,7 +260,7 @@ async fn a_collector_that_hangs_costs_no_request_and_what_is_lost_is_counted() {
     }
     callers.join_all().await;
     assert!(
-        begun.elapsed() < Duration::from_secs(15),
+        begun.elapsed() < Duration::from_secs(30),
         "{:?}",
         begun.elapsed()
     );
