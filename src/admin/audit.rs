@@ -520,12 +520,12 @@ mod tests {
         );
         assert_eq!(
             (told(0, "connection.user"), told(0, "reason")),
-            ("u_1".into(), "".into())
+            ("u_1".into(), String::new())
         );
         assert_eq!(told(1, "reason"), "store-unavailable");
         assert_eq!(
             (told(1, "outcome"), told(1, "connection.user")),
-            ("failed".into(), "".into())
+            ("failed".into(), String::new())
         );
     }
 

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
 };
 
@@ -164,7 +165,11 @@ fn rewritten(reference: &str, keys: &[KeyReference]) -> String {
             let default = written(key).map_or_else(|| "–".to_owned(), |text| format!("`{text}`"));
             let meaning = meanings.get(&key.name).map_or("", String::as_str);
             let (name, kind, variable) = (&key.name, key.kind, &key.variable);
-            text += &format!("| `{name}` | {kind} | {default} | `{variable}` | {meaning} |\n");
+            writeln!(
+                text,
+                "| `{name}` | {kind} | {default} | `{variable}` | {meaning} |"
+            )
+            .unwrap();
         }
     }
     let sections: BTreeSet<_> = keys.iter().map(|key| key.section.clone()).collect();

@@ -2,7 +2,7 @@
 //!
 //! Refresh tokens go by [`token_id`](daypass::sandbox::token_id), users by `provider/user`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use daypass::base::clock::{Clock, SystemClock};
 use parking_lot::Mutex;
@@ -173,9 +173,11 @@ impl Events {
         let asked = self.requests.iter().filter(|request| request.user == user);
         told.extend(asked.map(|request| (request.from, format!("{request:?}"))));
         told.sort();
-        let told = told.into_iter().filter(|(at, _)| *at >= from);
-        told.map(|(at, what)| format!("\n    {at} {what}"))
-            .collect()
+        let mut story = String::new();
+        for (at, what) in told.into_iter().filter(|(at, _)| *at >= from) {
+            write!(story, "\n    {at} {what}").unwrap();
+        }
+        story
     }
 }
 

@@ -168,11 +168,11 @@ mod tests {
     use super::*;
     use crate::proxy::policy::Mode;
 
-    fn rate(calls: u32, secs: u64) -> Option<Rate> {
-        Some(Rate {
+    fn rate(calls: u32, secs: u64) -> Rate {
+        Rate {
             calls: NonZeroU32::new(calls).unwrap(),
             per: Duration::from_secs(secs),
-        })
+        }
     }
 
     fn limiter(per_user: Option<Rate>, per_provider: Option<Rate>) -> Limiter {
@@ -191,7 +191,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_user_that_calls_too_often_waits_and_the_others_do_not() {
-        let limiter = limiter(rate(3, 30), None);
+        let limiter = limiter(Some(rate(3, 30)), None);
         for _ in 0..3 {
             assert_eq!(limiter.take("anna"), None);
         }
@@ -211,7 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_user_cannot_use_up_what_is_for_all() {
-        let limiter = limiter(rate(2, 6000), rate(4, 60));
+        let limiter = limiter(Some(rate(2, 6000)), Some(rate(4, 60)));
         for _ in 0..100 {
             let _ = limiter.take("greedy");
         }
@@ -226,7 +226,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn very_many_users_do_not_fill_the_memory() {
-        let limiter = limiter(rate(1, 60), None);
+        let limiter = limiter(Some(rate(1, 60)), None);
         for user in 0..10_000 {
             assert_eq!(limiter.take(&user.to_string()), None);
         }
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn callers_at_once_get_no_more_than_there_is() {
-        let limiter = limiter(None, rate(1000, 1_000_000));
+        let limiter = limiter(None, Some(rate(1000, 1_000_000)));
         let passed: usize = std::thread::scope(|scope| {
             let count = || (0..1000).filter(|_| limiter.take("x").is_none()).count();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();

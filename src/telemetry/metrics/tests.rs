@@ -2,7 +2,7 @@
 //!
 //! `DAYPASS_WRITE_DOCS=1 cargo test --lib metrics` adds the rows that are new, and puts all in order.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use super::{
     label::{
@@ -239,7 +239,7 @@ fn rewritten(page: &str, text: &str) -> String {
             )
         };
         let rest = said(&name).unwrap_or_else(of_code);
-        table += &format!("| `{name}` | {kind} | {rest}\n");
+        writeln!(table, "| `{name}` | {kind} | {rest}").unwrap();
     }
     format!("{before}{HEAD}{}\n\n{after}", table.trim_end())
 }
