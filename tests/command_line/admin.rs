@@ -10,7 +10,8 @@ use crate::{
 #[test]
 fn metrics_are_those_of_the_documentation_and_name_no_user() {
     let home = Home::new();
-    let (sidecar, outbound, admin) = home.sidecar(&[]);
+    let (sidecar, outbound, admin) =
+        home.sidecar(&["--set", "telemetry.otlp_endpoint=http://127.0.0.1:1"]);
     get_for(&format!("{outbound}/calendly/users/me"), "user-in-question");
     let answer = get(&format!("{admin}/metrics"));
     assert_eq!(

@@ -5,6 +5,7 @@
 //! is taken out is still there.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -53,11 +54,18 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "tokens that the store refuses are dropped",
-        edits: &[(
-            "src/token/engine.rs",
-            "let put = self.spool.put(spooled).await;",
-            "let put = Ok::<(), std::io::Error>(drop(spooled));",
-        )],
+        edits: &[
+            (
+                "src/token/spool.rs",
+                "self.waiting.lock().insert(spooled.key.clone(), spooled);",
+                "drop(spooled);",
+            ),
+            (
+                "src/token/spool.rs",
+                "self.disk.write(&name, &bytes).await",
+                "Ok(drop((name, bytes)))",
+            ),
+        ],
         noticed_by: ON_POSTGRES,
     },
     Mutation {
@@ -122,16 +130,16 @@ fn words(told: &[(&'static str, Vec<Noticed>)]) -> String {
 
 impl Mutation {
     /// The mutated text of each of its files.
-    fn edited(&self) -> Vec<(&'static str, String)> {
-        let edits = self.edits.iter();
-        edits
-            .map(|(file, from, to)| {
-                let text = fs::read_to_string(root().join(file)).unwrap();
-                let found = text.matches(from).count();
-                assert_eq!(found, 1, "{}: {file} has {from:?} once", self.name);
-                (*file, text.replace(from, to))
-            })
-            .collect()
+    fn edited(&self) -> BTreeMap<&'static str, String> {
+        let mut texts = BTreeMap::new();
+        for (file, from, to) in self.edits {
+            let read = || fs::read_to_string(root().join(file)).unwrap();
+            let text = texts.entry(*file).or_insert_with(read);
+            let found = text.matches(from).count();
+            assert_eq!(found, 1, "{}: {file} has {from:?} once", self.name);
+            *text = text.replace(from, to);
+        }
+        texts
     }
 
     /// Where the binary without the protection is, for the sources as they are.

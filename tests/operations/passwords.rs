@@ -124,7 +124,7 @@ fn a_new_password_that_redis_does_not_know_yet_costs_nothing() {
         .logged("secret changed; the new one is in use");
     running
         .sidecar
-        .logged("refuses the new user or password; the old connection stays");
+        .logged("made with the new user, password or authorities; the old one stays in use");
     assert_eq!(running.readiness()["status"], "ready");
     cli(server.port, &["ACL", "SETUSER", "app", ">second", "<first"]);
     cli(server.port, &["CLIENT", "KILL", "USER", "app"]);

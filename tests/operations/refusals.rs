@@ -38,7 +38,7 @@ fn survives(place: &Place, trouble: &Trouble<'_>) {
         running.until_told(says);
     }
     if doctor_tells {
-        let doctor = place.home.run(&["doctor"]).fails(1, &[]);
+        let doctor = place.home.run(&["doctor", "--offline"]).fails(1, &[]);
         assert!(doctor.out.contains(says), "no {says:?} in {}", doctor.out);
     }
     assert_eq!(running.ask("anna"), 200, "with the new token");

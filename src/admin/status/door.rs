@@ -1,6 +1,6 @@
 //! Who may see the page, what every answer of it says, and logging in and out.
 //!
-//! 1. Where an admin token is configured, a page is for those with a [session](super::session). The
+//! 1. Where an admin token is configured, a page is for those with a [session]. The
 //!    others are sent to the login, and learn nothing.
 //! 2. Without one, the page is as open as the API: on a loopback address or a unix socket, and only
 //!    by a name of this machine, so that no name that was made to lead here (DNS rebinding) does.
