@@ -10,7 +10,7 @@
 use async_trait::async_trait;
 
 use super::{Digest, Error, JobKind, Purpose, seal::Sealed};
-use crate::base::ids::{ConnectionKey, EventId, ProviderName};
+use crate::base::ids::{ConnectionKey, EventId, ProviderName, UserId};
 
 /// What kind of thing is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,4 +160,39 @@ impl Bookmark {
         }
         parts
     }
+}
+
+// === impl Row ===
+
+impl Row {
+    /// The row that SQL tables name by these columns: purpose and digest of a record, kind, provider and
+    /// user of a job, provider of an event (the second) with its id and digest, user, provider and id of a
+    /// meeting. `None` if nothing can be called so.
+    pub(super) fn named(drawer: Drawer, [one, two, three]: [&str; 3]) -> Option<Self> {
+        let key = |provider: &str, user: &str| {
+            Some(ConnectionKey {
+                provider: ProviderName::parse(provider).ok()?,
+                user: UserId::parse(user).ok()?,
+            })
+        };
+        Some(match drawer {
+            Drawer::Connections => Self::Connection(key(one, two)?),
+            Drawer::Records => Self::Record(Purpose::parse(one)?, Digest(unhex(two)?)),
+            Drawer::Jobs => Self::Job(JobKind::parse(one)?, key(two, three)?),
+            Drawer::Events => {
+                let (id, dedupe) = three.split_at_checked(32)?;
+                let id: [u8; 16] = unhex(id)?;
+                Self::Event {
+                    provider: ProviderName::parse(two).ok()?,
+                    id: EventId::from_slice(&id).ok()?,
+                    dedupe: unhex(dedupe)?,
+                }
+            }
+            Drawer::Meetings => Self::Meeting(key(two, one)?, three.to_owned()),
+        })
+    }
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    hex::decode(text).ok()?.try_into().ok()
 }

@@ -26,7 +26,7 @@ use crate::{
     },
     base::{
         clock::Timestamp,
-        ids::{ConnectionKey, ProviderName, UserId},
+        ids::{ConnectionKey, ProviderName},
     },
     store::{Filter, ReauthReason},
 };
@@ -78,13 +78,7 @@ pub(super) async fn page(
     })?;
     let user = fields.one("user").unwrap_or_default();
     let cursor = fields.one("cursor");
-    let (user_prefix, fault) = match user {
-        "" => (None, None),
-        text => match UserId::parse(text) {
-            Ok(prefix) => (Some(prefix), None),
-            Err(error) => (None, Some(error.to_string())),
-        },
-    };
+    let (user_prefix, fault) = fields.sought();
     let selection = Selection {
         filter: Filter {
             provider: provider.clone(),

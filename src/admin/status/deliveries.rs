@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     admin::{Trouble, api::DeliveryView, page::Limit},
-    base::ids::{ConnectionKey, UserId},
+    base::ids::ConnectionKey,
     store::{DeliveryFilter, DeliveryStatus},
 };
 
@@ -56,13 +56,7 @@ pub(super) async fn page(
     let provider = fields.parsed("provider")?;
     let user = fields.one("user").unwrap_or_default();
     let cursor = fields.one("cursor");
-    let (of, fault) = match user {
-        "" => (None, None),
-        text => match UserId::parse(text) {
-            Ok(user) => (Some(user), None),
-            Err(error) => (None, Some(error.to_string())),
-        },
-    };
+    let (of, fault) = fields.sought();
     let filter = DeliveryFilter {
         status,
         user: of,

@@ -13,7 +13,7 @@ use url::form_urlencoded;
 use super::{Room, door::Visitor};
 use crate::{
     admin::{Trouble, api},
-    base::ids::{ConnectionKey, ProviderName},
+    base::ids::{ConnectionKey, ProviderName, UserId},
     store::DeliveryId,
 };
 
@@ -91,6 +91,15 @@ impl Fields {
         text.parse()
             .map(Some)
             .map_err(|error: T::Err| bad(name, &error.to_string()))
+    }
+
+    /// The user that is looked for, or what is wrong with it: a page tells that beside the field.
+    pub(super) fn sought(&self) -> (Option<UserId>, Option<String>) {
+        match self.one("user").map(UserId::parse) {
+            None => (None, None),
+            Some(Ok(user)) => (Some(user), None),
+            Some(Err(error)) => (None, Some(error.to_string())),
+        }
     }
 
     /// One of the words that `read` knows, or none.

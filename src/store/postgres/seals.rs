@@ -16,12 +16,9 @@ use super::{
     failure::Failure,
     pool::Param,
 };
-use crate::{
-    base::ids::{ConnectionKey, EventId, ProviderName, UserId},
-    store::{
-        Bookmark, Digest, Drawer, Error, JobKind, Purpose, Row, SealedPage, SealedRow, Seals, Swap,
-        seal::{Sealed, head_of},
-    },
+use crate::store::{
+    Bookmark, Drawer, Error, Row, SealedPage, SealedRow, Seals, Swap,
+    seal::{Sealed, head_of},
 };
 
 /// A seal, or only its head where `$all`, all seals of the row, begin with `$2`, which is `$1` long. 66
@@ -186,7 +183,13 @@ async fn page(
     for cells in &rows {
         let name: [String; 3] = [cells.try_get(0)?, cells.try_get(1)?, cells.try_get(2)?];
         let seals = seals(cells)?;
-        match named(drawer, &name) {
+        let [one, two, three] = name.each_ref().map(String::as_str);
+        // The table of records has the digest first.
+        let columns = match drawer {
+            Drawer::Records => [two, one, three],
+            _ => [one, two, three],
+        };
+        match Row::named(drawer, columns) {
             Some(row) if !seals.is_empty() => found.rows.push(SealedRow { row, seals }),
             Some(_) => {}
             None => found.unreadable.push(name.join(" ")),
@@ -205,34 +208,6 @@ fn seals(cells: &Cells) -> Result<Vec<Sealed>, Failure> {
         .flatten()
         .map(Sealed::from_bytes)
         .collect())
-}
-
-fn named(drawer: Drawer, [one, two, three]: &[String; 3]) -> Option<Row> {
-    let key = |provider: &str, user: &str| {
-        Some(ConnectionKey {
-            provider: ProviderName::parse(provider).ok()?,
-            user: UserId::parse(user).ok()?,
-        })
-    };
-    Some(match drawer {
-        Drawer::Connections => Row::Connection(key(one, two)?),
-        Drawer::Records => Row::Record(Purpose::parse(two)?, Digest(unhex(one)?)),
-        Drawer::Jobs => Row::Job(JobKind::parse(one)?, key(two, three)?),
-        Drawer::Events => {
-            let (id, dedupe) = three.split_at_checked(32)?;
-            let id: [u8; 16] = unhex(id)?;
-            Row::Event {
-                provider: ProviderName::parse(two).ok()?,
-                id: EventId::from_slice(&id).ok()?,
-                dedupe: unhex(dedupe)?,
-            }
-        }
-        Drawer::Meetings => Row::Meeting(key(two, one)?, three.clone()),
-    })
-}
-
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    hex::decode(text).ok()?.try_into().ok()
 }
 
 async fn put(desk: &Desk, swaps: &[Swap]) -> Result<Vec<bool>, Failure> {

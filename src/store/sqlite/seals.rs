@@ -7,12 +7,9 @@ use rusqlite::{Connection as Db, Row as Cells, params, types::Value};
 
 use super::{Sqlite, failure::Failure};
 use crate::{
-    base::{
-        clock::Timestamp,
-        ids::{ConnectionKey, EventId, ProviderName, UserId},
-    },
+    base::clock::Timestamp,
     store::{
-        Bookmark, Digest, Drawer, Error, JobKind, Purpose, Row, SealedPage, SealedRow, Seals, Swap,
+        Bookmark, Drawer, Error, Row, SealedPage, SealedRow, Seals, Swap,
         seal::{Sealed, head_of},
     },
 };
@@ -132,7 +129,8 @@ fn page(db: &Db, question: &Question) -> Result<SealedPage, Failure> {
         visited += 1;
         let name: [String; 3] = [cells.get(0)?, cells.get(1)?, cells.get(2)?];
         let seals = seals(cells)?;
-        match named(question.drawer, &name) {
+        let columns = name.each_ref().map(String::as_str);
+        match Row::named(question.drawer, columns) {
             Some(row) if !seals.is_empty() => found.rows.push(SealedRow { row, seals }),
             Some(_) => {}
             None => found.unreadable.push(name.join(" ")),
@@ -150,34 +148,6 @@ fn seals(cells: &Cells<'_>) -> Result<Vec<Sealed>, Failure> {
         .flatten()
         .map(Sealed::from_bytes)
         .collect())
-}
-
-fn named(drawer: Drawer, [one, two, three]: &[String; 3]) -> Option<Row> {
-    let key = |provider: &str, user: &str| {
-        Some(ConnectionKey {
-            provider: ProviderName::parse(provider).ok()?,
-            user: UserId::parse(user).ok()?,
-        })
-    };
-    Some(match drawer {
-        Drawer::Connections => Row::Connection(key(one, two)?),
-        Drawer::Records => Row::Record(Purpose::parse(one)?, Digest(unhex(two)?)),
-        Drawer::Jobs => Row::Job(JobKind::parse(one)?, key(two, three)?),
-        Drawer::Events => {
-            let (id, dedupe) = three.split_at_checked(32)?;
-            let id: [u8; 16] = unhex(id)?;
-            Row::Event {
-                provider: ProviderName::parse(two).ok()?,
-                id: EventId::from_slice(&id).ok()?,
-                dedupe: unhex(dedupe)?,
-            }
-        }
-        Drawer::Meetings => Row::Meeting(key(two, one)?, three.clone()),
-    })
-}
-
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    hex::decode(text).ok()?.try_into().ok()
 }
 
 fn put(db: &Db, swap: &Swap) -> Result<bool, Failure> {
