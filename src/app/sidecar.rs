@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::{
@@ -87,11 +87,12 @@ impl Sidecar {
             .iter()
             .map(|provider| provider.name().clone())
             .collect();
-        let failed = Arc::new(Notify::new());
+        let readiness = Readiness::new(lifecycle.clone());
+        let alarm = Arc::new(readiness::Alarm::new(&readiness));
         let announcer = Announcer::default();
         let told = announcer.clone();
         let history = History::new(&metrics, &names, Arc::new(SystemClock));
-        let (rung, remembers) = (Arc::clone(&failed), history.clone());
+        let (rung, remembers) = (Arc::clone(&alarm), history.clone());
         let observer =
             observer::OfTokens::new(&metrics, &names, rung, told, tracer.clone(), remembers);
         let role = Role::Sidecar(observer);
@@ -103,7 +104,7 @@ impl Sidecar {
             core,
             probes,
             exporter,
-            readiness: Readiness::new(lifecycle.clone()),
+            readiness,
             supervisor,
         };
         let audit = sidecar.core.audit(metrics.audit_failures());
@@ -111,7 +112,7 @@ impl Sidecar {
         let api = sidecar.api(settings, &names, &inward, audit.clone());
         let page = sidecar.page(history);
         sidecar
-            .open_admin(admin, settings, &metrics, failed, (api, page))
+            .open_admin(admin, settings, &metrics, alarm, (api, page))
             .await;
         sidecar.open_ingress(ingress, settings, &inward);
         sidecar.open_outbound(outbound, settings, &metrics, inward, audit)?;
@@ -172,12 +173,12 @@ impl Sidecar {
         bound: Bound,
         settings: &Settings,
         metrics: &Arc<Metrics>,
-        failed: Arc<Notify>,
+        alarm: Arc<readiness::Alarm>,
         (api, page): (api::Parts, status::Parts),
     ) {
         let core = || self.core.clone();
         let readiness = self.readiness.clone();
-        let mut checks = readiness::Checks::new(&readiness, failed);
+        let mut checks = readiness::Checks::new(&readiness, alarm);
         checks.look(&self.core).await;
         let lifecycle = &self.core.lifecycle;
         lifecycle.spawn_until_drain(checks.keep_looking(core()));
