@@ -82,11 +82,7 @@ impl Sidecar {
         let probes = Lifecycle::new();
         let exporter = traces::exporter(settings, &metrics, &probes)?;
         let tracer = exporter.as_ref().map(|exporter| exporter.tracer().clone());
-        let names: Vec<ProviderName> = settings
-            .providers
-            .iter()
-            .map(|provider| provider.name().clone())
-            .collect();
+        let names = names(settings);
         let readiness = Readiness::new(lifecycle.clone());
         let alarm = Arc::new(readiness::Alarm::new(&readiness));
         let announcer = Announcer::default();
@@ -123,13 +119,15 @@ impl Sidecar {
             providers = ?names,
             "ready",
         );
-        let report = sidecar.readiness.report();
-        sidecar.supervisor.ready(&report);
-        let readiness = sidecar.readiness.clone();
-        sidecar
-            .supervisor
-            .keep_telling(&sidecar.probes, &lifecycle, readiness);
+        sidecar.tell_supervisor(&lifecycle);
         Ok(sidecar)
+    }
+
+    /// That all is open, and from now on how it is.
+    fn tell_supervisor(&self, lifecycle: &Lifecycle) {
+        self.supervisor.ready(&self.readiness.report());
+        self.supervisor
+            .keep_telling(&self.probes, lifecycle, self.readiness.clone());
     }
 
     /// What the API for operators is answered from.
@@ -210,11 +208,7 @@ impl Sidecar {
         inward: Inward,
         audit: Audit,
     ) -> Result<(), StartError> {
-        let names: Vec<ProviderName> = settings
-            .providers
-            .iter()
-            .map(|provider| provider.name().clone())
-            .collect();
+        let names = names(settings);
         let tls = tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?;
         let mut config = settings.outbound.clone();
         // A port that was given as 0 has become the real one, which callers name in `Host`.
@@ -314,4 +308,9 @@ impl Sidecar {
         self.probes.drain(PROBES_LIMIT).await;
         ending
     }
+}
+
+fn names(settings: &Settings) -> Vec<ProviderName> {
+    let providers = settings.providers.iter();
+    providers.map(|provider| provider.name().clone()).collect()
 }
