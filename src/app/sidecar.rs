@@ -120,7 +120,17 @@ impl Sidecar {
             "ready",
         );
         sidecar.tell_supervisor(&lifecycle);
+        sidecar.read_roots_ahead();
         Ok(sidecar)
+    }
+
+    /// So that no first call to a provider waits for it, and no start.
+    fn read_roots_ahead(&self) {
+        let mut providers = self.core.providers.iter();
+        if providers.any(|provider| *provider.api_base().scheme() == http::uri::Scheme::HTTPS) {
+            // Without a thread, the first call reads them.
+            drop(Lifecycle::spawn_thread("daypass-roots", tls::read_ahead));
+        }
     }
 
     /// That all is open, and from now on how it is.
