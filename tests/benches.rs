@@ -1,4 +1,5 @@
-//! The benches that compare measure what they say: the loader does not leave out what a stall costs.
+//! The benches that compare measure what they say: the loader does not leave out what a stall costs, and the
+//! comparison of proxies counts right and refuses who does not do the work.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,6 +12,8 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::Command,
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -118,4 +121,18 @@ fn an_answer_that_is_not_200_ends_the_run() {
     });
     let failed = plan(target).run().unwrap_err();
     assert!(failed.to_string().contains("503"), "{failed}");
+}
+
+#[test]
+fn the_comparison_counts_right_and_refuses_who_does_not_do_the_work() {
+    let ran = Command::new("python3")
+        .args(["-B", "-m", "unittest", "--quiet"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers"))
+        .output()
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
 }
