@@ -70,10 +70,7 @@ impl Future for Exchange {
     #[expect(clippy::expect_used, reason = "a future polled after it is done")]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let connection = this
-            .connection
-            .as_mut()
-            .expect("polled after completion");
+        let connection = this.connection.as_mut().expect("polled after completion");
         let answer = ready!(connection.poll_answer(cx));
         let is_reused = connection.is_reused;
         let connection = this.connection.take();

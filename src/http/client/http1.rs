@@ -85,7 +85,7 @@ impl Http1 {
     }
 
     /// Drives the connection until it has the answer's head. Must not be asked again after that.
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
+    pub(super) fn poll_answer(&mut self, cx: &Context<'_>) -> Poll<Answer> {
         self.drive(cx);
         // Only what was just driven could answer (rule 2).
         self.answer.poll(&mut Context::from_waker(Waker::noop()))

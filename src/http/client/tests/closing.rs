@@ -161,7 +161,11 @@ async fn closes(say: &'static str) -> (World, mpsc::UnboundedReceiver<()>) {
 async fn a_caller_that_leaves_before_the_answer_takes_the_connection_along() {
     let (world, mut closed) = closes("").await;
     let call = world.call("GET", Body::empty());
-    assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), call)
+            .await
+            .is_err()
+    );
     soon(closed.recv()).await.unwrap();
     assert_eq!(world.get().await, "fine");
     assert_eq!(world.connections(), 2);
@@ -172,7 +176,11 @@ async fn a_caller_that_leaves_in_its_upload_takes_the_connection_along() {
     let (world, mut closed) = closes("").await;
     let body = body_of(stream::iter([bytes("half")]).chain(stream::pending()));
     let call = world.call("POST", body);
-    assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), call)
+            .await
+            .is_err()
+    );
     soon(closed.recv()).await.unwrap();
     assert_eq!(world.get().await, "fine");
     assert_eq!(world.connections(), 2);

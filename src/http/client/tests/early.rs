@@ -85,7 +85,8 @@ async fn an_upload_moves_although_nobody_reads_the_answer() {
         let tell = tell.clone();
         async move {
             peer.head().await;
-            peer.say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nnot ").await;
+            peer.say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nnot ")
+                .await;
             peer.exactly(LONG).await.unwrap();
             tell.send(()).unwrap();
             peer.say("whole").await;
@@ -120,18 +121,17 @@ impl http_body::Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.state += 1;
         match self.state {
-            1 => Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; 1 << 16]))))),
             2 => {
                 cx.waker().wake_by_ref();
-                Poll::Pending
+                return Poll::Pending;
             }
             3 => {
                 self.go_on.send(()).unwrap();
                 self.refused.recv().unwrap();
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; 1 << 16])))))
             }
-            _ => Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; 1 << 16]))))),
+            _ => {}
         }
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; 1 << 16])))))
     }
 }
 

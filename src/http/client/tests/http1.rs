@@ -87,7 +87,10 @@ async fn answers_without_a_body_leave_the_connection_usable() {
     for (method, answer) in [
         ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n"),
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
-        ("GET", "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n"),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n",
+        ),
         ("GET", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
     ] {
         let world = always(answer).await;
@@ -155,8 +158,12 @@ async fn an_answer_that_is_not_http_is_an_error_and_the_connection_is_not_used_a
     let world = World::new(|nth, mut peer| async move {
         while peer.head().await.is_some() {
             let answer = ok("fine");
-            peer.say(if nth == 1 { "220 mail\r\n\r\n" } else { &answer })
-                .await;
+            peer.say(if nth == 1 {
+                "220 mail\r\n\r\n"
+            } else {
+                &answer
+            })
+            .await;
         }
     })
     .await;
@@ -222,8 +229,11 @@ async fn a_reader_that_pauses_loses_nothing() {
         async move {
             while peer.head().await.is_some() {
                 let piece = vec![b'x'; 1 << 16];
-                peer.say(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 64 << 16))
-                    .await;
+                peer.say(format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+                    64 << 16
+                ))
+                .await;
                 for _ in 0..64 {
                     peer.say(&piece).await;
                     count.fetch_add(1, Ordering::SeqCst);

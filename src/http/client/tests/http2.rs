@@ -203,7 +203,11 @@ async fn callers_that_do_not_read_hold_up_nobody() {
     stalled.push(provider.send("/long", Body::empty()).await.unwrap());
     settle().await;
     assert_eq!(provider.get("/long").await.len(), 64 << 16);
-    assert_eq!(provider.connections(), 2, "64 are enough for one connection");
+    assert_eq!(
+        provider.connections(),
+        2,
+        "64 are enough for one connection"
+    );
     for response in stalled {
         assert_eq!(text(response).await.len(), 64 << 16);
     }

@@ -34,48 +34,42 @@ fn dice(mut seed: u64) -> impl FnMut(u64) -> u64 {
 async fn watch(nth: usize, mut peer: Peer, wrong: Arc<Mutex<Vec<String>>>) {
     let mut roll = dice(nth as u64 + 7);
     while let Some(head) = peer.head().await {
-        let length = if head.starts_with("POST") {
-            let Some(body) = peer.until("0\r\n\r\n").await else {
-                return;
-            };
-            body.len()
+        let upload = if head.starts_with("POST") {
+            peer.until("0\r\n\r\n").await
         } else {
-            0
+            Some(String::new())
         };
+        let Some(upload) = upload else { return };
         tokio::time::sleep(Duration::from_millis(roll(4))).await;
-        if peer.has_more() {
-            wrong.lock().push(format!("{head} was followed by more"));
-        }
         let id = head.lines().find(|line| line.starts_with("x-id")).unwrap();
-        let answer = format!("{id} {length}");
-        match roll(4) {
-            0 => peer.say(ok(&answer)).await,
-            1 => {
-                let (first, rest) = (ok(""), &answer);
-                let first = first.replace("th: 0", &format!("th: {}", answer.len()));
-                peer.say(first).await;
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                peer.say(rest).await;
+        let body = format!("{id} {}", upload.len());
+        for piece in answer(roll(4), &body) {
+            if peer.has_more() {
+                wrong.lock().push(format!("{head} was followed by more"));
             }
-            2 => {
-                peer.say(format!(
-                    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{answer}\r\n",
-                    answer.len()
-                ))
-                .await;
-                tokio::time::sleep(Duration::from_millis(roll(3))).await;
-                if peer.has_more() {
-                    wrong.lock().push(format!("{head} was followed in its answer"));
-                }
-                peer.say("0\r\n\r\n").await;
-            }
-            _ => {
-                peer.say(ok(&answer)).await;
-                if roll(3) == 0 {
-                    return;
-                }
-            }
+            peer.say(piece).await;
+            tokio::time::sleep(Duration::from_millis(roll(3))).await;
         }
+        if roll(9) == 0 {
+            return;
+        }
+    }
+}
+
+/// An answer, in one piece or two.
+fn answer(shape: u64, body: &str) -> Vec<String> {
+    let length = body.len();
+    match shape {
+        0 => {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            vec![head, body.to_owned()]
+        }
+        1 => {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            let all = format!("{head}{length:x}\r\n{body}\r\n");
+            vec![all, "0\r\n\r\n".to_owned()]
+        }
+        _ => vec![ok(body)],
     }
 }
 

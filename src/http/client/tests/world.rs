@@ -123,7 +123,10 @@ pub(super) fn bytes(text: &'static str) -> Bytes {
 
 /// A whole answer.
 pub(super) fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// What has arrived at a socket by now is known to the runtime, too.
