@@ -17,10 +17,12 @@ async fn a_connection_that_closed_while_it_was_idle_is_not_used() {
     let world = World::new(|nth, mut peer| async move {
         peer.head().await;
         peer.say(ok(&nth.to_string())).await;
+        settle().await;
     })
     .await;
     for nth in 1..=5 {
         assert_eq!(world.get().await, nth.to_string());
+        settle().await;
         settle().await;
     }
 }
@@ -31,11 +33,13 @@ async fn a_request_with_a_body_moves_whole_to_a_connection_that_is_alive() {
         peer.head().await;
         let body = peer.exactly(5).await.unwrap();
         peer.say(ok(&String::from_utf8(body).unwrap())).await;
+        settle().await;
     })
     .await;
     for _ in 0..3 {
         let sent = world.send("POST", Body::from(bytes("hello"))).await;
         assert_eq!(text(sent.unwrap()).await, "hello");
+        settle().await;
         settle().await;
     }
     assert_eq!(world.connections(), 3);
@@ -52,11 +56,13 @@ async fn many_that_closed_while_they_were_idle_cost_one_request_nothing() {
                 together.wait().await;
             }
             peer.say(ok("fine")).await;
+            settle().await;
         }
     })
     .await;
     let burst = (0..8).map(|_| world.get());
     drop(futures_util::future::join_all(burst).await);
+    settle().await;
     settle().await;
     assert_eq!(world.get().await, "fine");
     assert_eq!(world.connections(), 9);
