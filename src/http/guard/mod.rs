@@ -16,13 +16,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::coop::has_budget_remaining,
     time::{Instant, Sleep, sleep},
 };
 
@@ -44,6 +45,8 @@ pub struct Guard<T> {
     scan: Scan,
     requests: Requests,
     timer: Pin<Box<Sleep>>,
+    /// Whom the timer wakes as it is set; `None` once it was set anew.
+    woken: Option<Waker>,
     phase: Phase,
     /// Whether anything happened since the timer was last looked at.
     touched: bool,
@@ -117,6 +120,7 @@ impl<T> Guard<T> {
             scan: Scan::new(),
             requests,
             timer: Box::pin(sleep(FIRST_BYTE)),
+            woken: None,
             phase: Phase::First,
             touched: false,
             closed: false,
@@ -136,18 +140,40 @@ impl<T> Guard<T> {
         if phase != self.phase {
             self.phase = phase;
             let limit = if phase == Phase::Head { HEAD } else { IDLE };
-            self.timer.as_mut().reset(Instant::now() + limit);
+            self.set_timer(limit);
         }
         loop {
-            ready!(self.timer.as_mut().poll(cx));
+            ready!(self.poll_timer(cx));
             let busy = self.touched || !self.requests.none();
             if phase != Phase::Idle || !busy {
                 return Poll::Ready(());
             }
             // Looking only now and then spares every request the price of setting a timer.
             self.touched = false;
-            self.timer.as_mut().reset(Instant::now() + IDLE);
+            self.set_timer(IDLE);
         }
+    }
+
+    fn set_timer(&mut self, limit: Duration) {
+        self.timer.as_mut().reset(Instant::now() + limit);
+        self.woken = None;
+    }
+
+    /// Asks the timer only where it has something new to tell or to learn: asking costs more than
+    /// looking at a head.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let waits = self
+            .woken
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        if waits && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        // Without budget the timer does not even look who asks.
+        let is_heard = has_budget_remaining();
+        let polled = self.timer.as_mut().poll(cx);
+        self.woken = (is_heard && polled.is_pending()).then(|| cx.waker().clone());
+        polled
     }
 
     /// Looks at what has been read into `buf` after the first `before` bytes.
