@@ -6,7 +6,7 @@
 //! * `policy`: what may be called, and how often.
 //! * `local`: the calls under `/-/`, which this process answers itself.
 //! * `strip`, `links`: what does not pass, and what must be rewritten to stay usable.
-//! * `recover`, `inject`, `deadline`: one attempt with a token, and at most one more.
+//! * `recover`, `inject`, `deadline`: one attempt with a token, and at most one more; `kept`: of what.
 //! * `admit`: how many requests at once.
 //! * `errors`: which error becomes which answer.
 
@@ -21,6 +21,7 @@ mod deadline;
 mod errors;
 mod host;
 mod inject;
+mod kept;
 mod links;
 mod local;
 mod policy;

@@ -25,13 +25,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http::{HeaderMap, Request, Response, header};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::{
     inject::{self, Answer, Attempt},
+    kept::KeptHead,
     route::{Routed, Upstream, User},
 };
 use crate::{
@@ -70,9 +71,7 @@ pub(super) struct Recover<S> {
 
 /// Everything a second attempt is made of.
 struct Again {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    head: KeptHead,
     replay: Replay,
     upstream: Arc<Upstream>,
     user: User,
@@ -154,9 +153,7 @@ where
         let (parts, body) = routed.request.into_parts();
         let (body, replay) = ReplayBody::new(body, self.keep);
         let again = Again {
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            headers: parts.headers.clone(),
+            head: KeptHead::of(&parts),
             replay,
             upstream: Arc::clone(&routed.upstream),
             user: routed.user.clone(),
@@ -294,9 +291,7 @@ impl Again {
         S: Service<Attempt, Response = Answer, Error = BoxError>,
     {
         let Self {
-            method,
-            uri,
-            headers,
+            head,
             replay,
             upstream,
             user,
@@ -314,12 +309,8 @@ impl Again {
         };
         drop(refused);
         record.note(|facts| facts.replayed = true);
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
         let attempt = Attempt {
-            request,
+            request: head.into_request(body),
             upstream: Arc::clone(&upstream),
             user,
             record,
