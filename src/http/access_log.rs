@@ -33,7 +33,10 @@ use tower::{Layer, Service};
 use super::{problem::Slug, request_span};
 use crate::{
     base::ids::{Generation, ProviderName},
-    telemetry::trace::{self, Kind, SpanContext, Trace, Tracer},
+    telemetry::{
+        access,
+        trace::{self, Kind, SpanContext, Trace, Tracer},
+    },
 };
 
 /// A request and the record kept of it.
@@ -334,7 +337,7 @@ where
         let _entered = trace.as_ref().map(trace::enter);
         let is_traced = trace.is_some();
         let record = Arc::new(Record::begin(request.method().clone()).traced(trace));
-        if is_traced || tracing::enabled!(target: "daypass::access", tracing::Level::INFO) {
+        if is_traced || access::is_enabled() {
             let path = request.uri().path().into();
             record.note(|facts| facts.path = Some(path));
         }
@@ -463,23 +466,21 @@ impl fmt::Debug for Entry {
 }
 
 fn log(facts: &Facts) {
-    tracing::info!(
-        target: "daypass::access",
-        user = facts.user.as_ref().and_then(|user| user.to_str().ok()),
-        provider = facts.provider.as_ref().map(ProviderName::as_str),
-        method = %facts.method,
-        path = facts.path.as_deref(),
-        status = facts.status.map(|status| status.as_u16()),
-        generation = facts.generation.map(Generation::get),
-        replayed = facts.replayed,
-        problem = facts.problem,
-        wait_ms = millis(facts.token_wait),
-        upstream_ms = millis(facts.upstream),
-        total_ms = millis(facts.total),
-        bytes = facts.bytes,
-        outcome = facts.outcome.as_str(),
-        "request"
-    );
+    access::write(&access::Line {
+        user: facts.user.as_ref().and_then(|user| user.to_str().ok()),
+        provider: facts.provider.as_ref().map(ProviderName::as_str),
+        method: facts.method.as_str(),
+        path: facts.path.as_deref(),
+        status: facts.status.map(|status| status.as_u16()),
+        generation: facts.generation.map(Generation::get),
+        replayed: facts.replayed,
+        problem: facts.problem,
+        wait_ms: millis(facts.token_wait),
+        upstream_ms: millis(facts.upstream),
+        total_ms: millis(facts.total),
+        bytes: facts.bytes,
+        outcome: facts.outcome.as_str(),
+    });
 }
 
 fn millis(duration: Duration) -> u64 {
