@@ -28,9 +28,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::{Layer, Service};
+use tower::Layer;
 
-use super::{problem::Slug, request_span};
+use super::{problem::Slug, request_span, service::Service};
 use crate::{
     base::ids::{Generation, ProviderName},
     telemetry::{
@@ -325,11 +325,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<A>) -> Self::Future {
+    fn call(&self, request: Request<A>) -> Self::Future {
         let trace = self
             .tracer
             .as_ref()

@@ -2,6 +2,7 @@
 //!
 //! * [`server`]: the accept loop of every listener; [`guard`] stands before its parser.
 //! * [`client`]: pooled connections to providers.
+//! * [`service`]: of what kind the layers are.
 //! * [`body`]: the one body type of the outbound stack; [`replay`] keeps a copy of what streams.
 //! * [`hop_by_hop`]: which headers end at a proxy.
 //! * [`problem`]: errors as `application/problem+json`, and the layer that makes them.
@@ -20,6 +21,7 @@ pub mod problem;
 pub mod replay;
 mod request_span;
 pub mod server;
+pub mod service;
 pub mod tls;
 
 /// Where a listener listens.

@@ -40,12 +40,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
-use tower::{BoxError, Service, ServiceExt, util::Oneshot};
+use tower::BoxError;
 
 use super::{
     Listen,
     executor::Executor,
     guard::{Guard, Requests, Underway},
+    service::Service,
 };
 use crate::base::lifecycle::{Lifecycle, Parting};
 
@@ -370,20 +371,20 @@ async fn rest(error: &io::Error) {
 
 // === impl Counted ===
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Counted<S>
+impl<S, B> Service<Request<Incoming>> for Counted<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone,
+    S: Service<Request<Incoming>, Response = Response<B>>,
 {
     type Response = Response<CountedBody<B>>;
     type Error = S::Error;
-    type Future = CountedFuture<Oneshot<S, Request<Incoming>>>;
+    type Future = CountedFuture<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         CountedFuture {
             underway: Some(self.requests.begin()),
             // In HTTP/2 the drain itself tells, without losing anything.
             last: self.parting.has_begun() && request.version() <= Version::HTTP_11,
-            inner: self.service.clone().oneshot(request),
+            inner: self.service.call(request),
         }
     }
 }

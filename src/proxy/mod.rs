@@ -8,7 +8,7 @@
 //! * `strip`, `links`: what does not pass, and what must be rewritten to stay usable.
 //! * `recover`, `inject`, `deadline`: one attempt with a token, and at most one more; `kept`: of what.
 //! * `admit`: how many requests at once.
-//! * `errors`: which error becomes which answer.
+//! * `errors`: which error becomes which answer; `connect_url`: where its user can connect.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,6 +17,7 @@ use http::HeaderName;
 use crate::{base::ids::ProviderName, http::Listen};
 
 mod admit;
+mod connect_url;
 mod deadline;
 mod errors;
 mod host;
@@ -35,7 +36,7 @@ mod tests;
 
 pub use local::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls};
 pub use policy::{InvalidRule, Limits, Mode, Policy, Rate, Rule};
-pub use stack::{Outbound, Wiring, stack};
+pub use stack::{Wiring, stack};
 
 /// `[outbound]`.
 #[derive(Clone, Debug)]

@@ -22,11 +22,11 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Response, Version, header};
 use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use tower::Layer;
 
 use super::route::Routed;
 use crate::{
-    http::{body::Body, hop_by_hop},
+    http::{body::Body, hop_by_hop, service::Service},
     telemetry::trace::TRACE_HEADERS,
 };
 
@@ -102,11 +102,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut routed: Routed) -> Self::Future {
+    fn call(&self, mut routed: Routed) -> Self::Future {
         let version = routed.request.version();
         let headers = routed.request.headers_mut();
         strip_request(headers, self.propagate);

@@ -27,7 +27,7 @@ use http::{
 };
 use pin_project_lite::pin_project;
 use thiserror::Error;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer};
 
 use super::{
     Config,
@@ -40,6 +40,7 @@ use crate::{
     http::{
         access_log::{Record, Tracked},
         body::Body,
+        service::Service,
     },
     provider::{Judgement, SharedProvider},
 };
@@ -264,11 +265,7 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, tracked: Tracked<Body>) -> Self::Future {
+    fn call(&self, tracked: Tracked<Body>) -> Self::Future {
         match self.table.route(tracked) {
             Ok(destination) => ResponseFuture::Inner {
                 inner: self.inner.call(destination),
