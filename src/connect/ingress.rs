@@ -29,7 +29,7 @@ use tower::{ServiceBuilder, ServiceExt};
 
 use super::{Config, place::Place, told::Reader, trouble::Trouble};
 use crate::http::{
-    access_log::{AccessLogLayer, LoggedBody, Observe, Record, Tracked},
+    access_log::{AccessLogLayer, LoggedBody, Observe, Path, Record, Tracked},
     service::{MapBody, Ready, Service},
 };
 
@@ -107,7 +107,7 @@ async fn note_route(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     if let (Some(record), Some(route)) = (request.extensions().get::<Arc<Record>>(), route) {
         let route = route.as_str().into();
-        record.note(|facts| facts.path = Some(route));
+        record.note(|facts| facts.path = Some(Path::Route(route)));
     }
     next.run(request).await
 }

@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
@@ -61,8 +61,8 @@ pub struct Record {
 pub struct Facts {
     /// The request's method.
     pub method: Method,
-    /// The request's path as the caller wrote it, without the query.
-    pub path: Option<Box<str>>,
+    /// What stands for the request's path.
+    pub path: Option<Path>,
     /// For whom; as the header had it.
     pub user: Option<HeaderValue>,
     /// Of which provider.
@@ -91,6 +91,16 @@ pub struct Facts {
     pub outcome: Outcome,
     /// Its span, if that is recorded.
     pub span: Option<SpanContext>,
+}
+
+/// What is told of a request's path.
+#[derive(Clone)]
+pub enum Path {
+    /// The path as the caller wrote it; the rest of the target is not told. A share in the head that was
+    /// read, which is there anyway.
+    Of(Uri),
+    /// The route.
+    Route(Box<str>),
 }
 
 /// What was done about a refused token.
@@ -235,6 +245,24 @@ impl Record {
     }
 }
 
+// === impl Path ===
+
+impl Path {
+    /// As logged.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Of(uri) => uri.path(),
+            Self::Route(route) => route,
+        }
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
 // === impl Objection ===
 
 impl Objection {
@@ -334,8 +362,8 @@ where
         let is_traced = trace.is_some();
         let record = Arc::new(Record::begin(request.method().clone()).traced(trace));
         if is_traced || access::is_enabled() {
-            let path = request.uri().path().into();
-            record.note(|facts| facts.path = Some(path));
+            let uri = request.uri().clone();
+            record.note(|facts| facts.path = Some(Path::Of(uri)));
         }
         self.observer.begun();
         let entry = Entry {
@@ -466,7 +494,7 @@ fn log(facts: &Facts) {
         user: facts.user.as_ref().and_then(|user| user.to_str().ok()),
         provider: facts.provider.as_ref().map(ProviderName::as_str),
         method: facts.method.as_str(),
-        path: facts.path.as_deref(),
+        path: facts.path.as_ref().map(Path::as_str),
         status: facts.status.map(|status| status.as_u16()),
         generation: facts.generation.map(Generation::get),
         replayed: facts.replayed,

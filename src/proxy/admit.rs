@@ -106,12 +106,11 @@ where
         let Some(inner) = this.inner.as_pin_mut() else {
             return Poll::Ready(Err(Overloaded(()).into()));
         };
-        let response = ready!(inner.poll(cx)).map_err(Into::into)?;
-        let place = this.place.take();
-        Poll::Ready(Ok(response.map(|body| match place {
-            Some(place) => body.holding(place),
-            None => body,
-        })))
+        let mut response = ready!(inner.poll(cx)).map_err(Into::into)?;
+        if let Some(place) = this.place.take() {
+            response.body_mut().hold(place);
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

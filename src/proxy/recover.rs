@@ -148,7 +148,7 @@ where
         let (parts, body) = routed.request.into_parts();
         let (body, replay) = ReplayBody::new(body, self.keep);
         let again = Again {
-            head: KeptHead::of(&parts),
+            head: KeptHead::of(&parts, routed.target),
             replay,
             upstream: Arc::clone(&routed.upstream),
             user: routed.user.clone(),
@@ -305,7 +305,7 @@ impl Again {
         drop(refused);
         record.note(|facts| facts.replayed = true);
         let attempt = Attempt {
-            request: head.into_request(body),
+            request: head.into_request(&upstream, body)?,
             upstream: Arc::clone(&upstream),
             user,
             record,

@@ -26,7 +26,7 @@ use tower::Layer;
 
 use super::route::Routed;
 use crate::{
-    http::{body::Body, hop_by_hop, service::Service},
+    http::{body::Body, hop_by_hop, names::Names, service::Service},
     telemetry::trace::TRACE_HEADERS,
 };
 
@@ -34,7 +34,7 @@ use crate::{
 ///
 /// `x-cal-*`: together they outrank a bearer at Cal.com. `origin`: makes Cal.com refuse a managed
 /// user's token. `host`: is the provider's.
-const FORBIDDEN: [&str; 11] = [
+const FORBIDDEN: Names = Names::new(&[
     "authorization",
     "cookie",
     "origin",
@@ -46,7 +46,7 @@ const FORBIDDEN: [&str; 11] = [
     "x-real-ip",
     "x-cal-client-id",
     "x-cal-secret-key",
-];
+]);
 /// Families of such fields.
 const FORBIDDEN_PREFIXES: [&str; 2] = ["x-forwarded-", "proxy-"];
 
@@ -121,7 +121,7 @@ where
 fn strip_request(headers: &mut HeaderMap, propagate: bool) {
     hop_by_hop::strip(headers, |name| {
         let name = name.as_str();
-        FORBIDDEN.contains(&name)
+        FORBIDDEN.has(name)
             || (!propagate && TRACE_HEADERS.contains(&name))
             || FORBIDDEN_PREFIXES
                 .iter()

@@ -354,7 +354,7 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
     // Names are short: looking at each byte costs less than to begin a search.
     let end = line
         .iter()
-        .position(|byte| matches!(byte, b':' | b' ' | b'\t'))
+        .position(|byte| *byte <= b' ' || *byte == b':')
         .ok_or(Violation::BadName)?;
     match line.split_at_checked(end) {
         Some((name @ [_, ..], [b':', value @ ..])) => Ok((name, value)),

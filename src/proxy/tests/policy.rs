@@ -19,7 +19,7 @@ use crate::{
         Config, Limits, Mode, Policy, Rate, errors,
         inject::{Answer, Attempt, InjectLayer},
         recover::RecoverLayer,
-        route::{Caller, Routed, Upstream, User},
+        route::{Caller, Routed, Target, Upstream, User},
     },
     token::TokenSource,
 };
@@ -245,6 +245,7 @@ async fn a_replay_is_not_charged() {
     for _ in 0..3 {
         let routed = Routed {
             request: Request::new(Body::empty()),
+            target: Target::new("/".parse().unwrap(), 0),
             upstream: Arc::clone(&upstream),
             user: user("anna"),
             caller: Caller::Host,
