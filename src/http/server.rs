@@ -34,6 +34,7 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use pin_project_lite::pin_project;
+use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -121,6 +122,21 @@ pin_project! {
         #[pin]
         inner: B,
         underway: Option<Underway>,
+    }
+}
+
+/// The caller has left before its request was answered.
+#[derive(Debug, Error)]
+#[error("the caller has left")]
+struct Left(());
+
+pin_project! {
+    /// A connection, as long as its caller is there.
+    struct Serving<C, T> {
+        #[pin]
+        connection: C,
+        guard: Guard<T>,
+        requests: Requests,
     }
 }
 
@@ -271,6 +287,8 @@ fn builder(lifecycle: &Lifecycle) -> Builder<Executor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
+        // So that hyper does not read while a request is under way: the guard sees who leaves.
+        .half_close(true)
         .writev(false);
     builder
         .http2()
@@ -297,7 +315,8 @@ fn connection<I, S, B>(
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let requests = Requests::default();
-    let io = TokioIo::new(Guard::new(stream, requests.clone()));
+    let guard = Guard::new(stream, requests.clone());
+    let io = TokioIo::new(guard.clone());
     let counted = Counted {
         service,
         requests: requests.clone(),
@@ -305,7 +324,11 @@ fn connection<I, S, B>(
     };
     // Boxed, because each task around it would keep room for it twice: once as what it was given, once
     // as what it runs.
-    let mut serving = Box::pin(builder.serve_connection(io, counted).into_owned());
+    let mut serving = Box::pin(Serving {
+        connection: builder.serve_connection(io, counted).into_owned(),
+        guard,
+        requests: requests.clone(),
+    });
     let draining = lifecycle.draining();
     drop(lifecycle.spawn(async move {
         let ended = tokio::select! {
@@ -321,7 +344,8 @@ fn connection<I, S, B>(
         let ended = if let Some(ended) = ended {
             ended
         } else {
-            serving.as_mut().graceful_shutdown();
+            let connection = serving.as_mut().project().connection;
+            connection.graceful_shutdown();
             serving.await
         };
         if let Err(error) = ended {
@@ -366,6 +390,28 @@ async fn rest(error: &io::Error) {
     if !of_one_connection {
         tracing::warn!(error = %error, "no connection can be accepted just now");
         sleep(ACCEPT_BACKOFF).await;
+    }
+}
+
+// === impl Serving ===
+
+impl<C, T> Future for Serving<C, T>
+where
+    C: Future<Output = Result<(), BoxError>>,
+    T: AsyncRead + Unpin,
+{
+    type Output = Result<(), BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(ended) = this.connection.poll(cx) {
+            return Poll::Ready(ended);
+        }
+        if !this.requests.none() {
+            ready!(this.guard.poll_left(cx));
+            return Poll::Ready(Err(Left(()).into()));
+        }
+        Poll::Pending
     }
 }
 

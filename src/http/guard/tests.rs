@@ -357,7 +357,7 @@ async fn a_timer_that_was_asked_without_budget_is_asked_again() {
         while has_budget_remaining() {
             let _either = std::pin::pin!(tokio::task::coop::consume_budget()).poll(cx);
         }
-        assert!(guard.poll_late(cx).is_pending());
+        assert!(guard.0.lock().poll_late(cx).is_pending());
         Poll::Ready(())
     })
     .await;
