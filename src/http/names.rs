@@ -74,9 +74,8 @@ mod tests {
 
     #[test]
     fn names_of_the_same_mark_are_told_apart() {
-        let twins = ["axb", "ayb"];
-        assert_eq!(mark(twins[0]), mark(twins[1]));
         const ONE: Names = Names::new(&["axb"]);
-        assert!(ONE.has(twins[0]) && !ONE.has(twins[1]));
+        assert_eq!(mark("axb"), mark("ayb"));
+        assert!(ONE.has("axb") && !ONE.has("ayb"));
     }
 }

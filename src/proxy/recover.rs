@@ -227,7 +227,8 @@ impl Again {
         judgement: Judgement,
     ) -> Result<Response<Body>, BoxError>
     where
-        S: Service<Attempt, Response = Answer, Error = BoxError>,
+        S: Service<Attempt, Response = Answer, Error = BoxError> + Send + Sync,
+        S::Future: Send,
     {
         let refused = match self
             .read(answer.response, &answer.bearer, judgement)
@@ -283,7 +284,8 @@ impl Again {
         span: Option<OpenSpan>,
     ) -> Result<Response<Body>, BoxError>
     where
-        S: Service<Attempt, Response = Answer, Error = BoxError>,
+        S: Service<Attempt, Response = Answer, Error = BoxError> + Send + Sync,
+        S::Future: Send,
     {
         let Self {
             head,

@@ -353,15 +353,23 @@ async fn a_timer_that_was_asked_without_budget_is_asked_again() {
     let mut guard = Guard::new(served, Requests::default());
     caller.write_all(b"GET / HT").await.unwrap();
     guard.read_exact(&mut [0; 8]).await.unwrap();
-    poll_fn(|cx| {
-        while has_budget_remaining() {
-            let _either = std::pin::pin!(tokio::task::coop::consume_budget()).poll(cx);
-        }
-        assert!(guard.0.lock().poll_late(cx).is_pending());
-        Poll::Ready(())
-    })
-    .await;
-    assert_eq!(closed_after(&mut guard).await, HEAD);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only a task is known by its waker"
+    )]
+    let closed = tokio::spawn(async move {
+        poll_fn(|cx| {
+            while has_budget_remaining() {
+                let _either = std::pin::pin!(tokio::task::coop::consume_budget()).poll(cx);
+            }
+            assert!(guard.0.lock().poll_late(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        closed_after(&mut guard).await
+    });
+    let closed = tokio::time::timeout(10 * HEAD, closed).await.unwrap();
+    assert_eq!(closed.unwrap(), HEAD);
 }
 
 #[tokio::test(start_paused = true)]
