@@ -16,9 +16,9 @@ use std::{
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use thiserror::Error;
-use tokio::time::{Instant, Sleep, sleep};
 use tower::{BoxError, Layer};
 
+use super::timers::{Timer, Timers};
 use crate::http::{
     body::Body,
     replay::{Progress, ReplayBody},
@@ -40,7 +40,7 @@ pub(super) struct DeadlineLayer {
 #[derive(Clone, Debug)]
 pub(super) struct Deadline<S> {
     inner: S,
-    limit: Duration,
+    timers: Timers,
 }
 
 pin_project! {
@@ -49,9 +49,7 @@ pin_project! {
     pub(super) struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        #[pin]
-        sleep: Sleep,
-        limit: Duration,
+        timer: Timer,
         progress: Progress,
         frames: Option<u64>,
     }
@@ -72,7 +70,7 @@ impl<S> Layer<S> for DeadlineLayer {
     fn layer(&self, inner: S) -> Self::Service {
         Deadline {
             inner,
-            limit: self.limit,
+            timers: Timers::new(self.limit),
         }
     }
 }
@@ -94,8 +92,7 @@ where
             frames: progress.frames(),
             progress,
             inner: self.inner.call(request),
-            sleep: sleep(self.limit),
-            limit: self.limit,
+            timer: self.timers.begin(),
         }
     }
 }
@@ -110,18 +107,18 @@ where
     type Output = Result<Response<Body>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+        let this = self.project();
         if let Poll::Ready(answer) = this.inner.poll(cx) {
             return Poll::Ready(answer.map_err(Into::into));
         }
         loop {
-            ready!(this.sleep.as_mut().poll(cx));
+            ready!(this.timer.poll(cx));
             let frames = this.progress.frames();
             if frames == *this.frames {
-                return Poll::Ready(Err(TimedOut(*this.limit).into()));
+                return Poll::Ready(Err(TimedOut(this.timer.limit()).into()));
             }
             *this.frames = frames;
-            this.sleep.as_mut().reset(Instant::now() + *this.limit);
+            this.timer.begin_anew();
         }
     }
 }

@@ -6,7 +6,8 @@
 //! * `policy`: what may be called, and how often.
 //! * `local`: the calls under `/-/`, which this process answers itself.
 //! * `strip`, `links`: what does not pass, and what must be rewritten to stay usable.
-//! * `recover`, `inject`, `deadline`: one attempt with a token, and at most one more; `kept`: of what.
+//! * `recover`, `inject`, `deadline`: one attempt with a token, and at most one more; `kept`: of what;
+//!   `timers`: how long.
 //! * `admit`: how many requests at once.
 //! * `errors`: which error becomes which answer; `connect_url`: where its user can connect.
 
@@ -33,6 +34,7 @@ mod strip;
 mod target;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 pub use local::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls};
 pub use policy::{InvalidRule, Limits, Mode, Policy, Rate, Rule};
