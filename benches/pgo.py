@@ -119,7 +119,7 @@ def mixed(train, origin):
     train.post(500, b"x" * 20_000, chunked=True)
     if origin == "http":
         train.get(300, status=400, X_User_Id=None)
-        train.get(300, status=404, X_User_Id="nobody")
+        train.get(300, status=424, X_User_Id="nobody")
         train.get(100, path="/elsewhere/me", status=404)
 
 

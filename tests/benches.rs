@@ -123,16 +123,24 @@ fn an_answer_that_is_not_200_ends_the_run() {
     assert!(failed.to_string().contains("503"), "{failed}");
 }
 
-#[test]
-fn the_comparison_counts_right_and_refuses_who_does_not_do_the_work() {
+/// Runs the Python tests in `folder`.
+fn passes(folder: &str) {
     let ran = Command::new("python3")
         .args(["-B", "-m", "unittest", "--quiet"])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers"))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
         .output()
         .unwrap();
-    assert!(
-        ran.status.success(),
-        "{}",
-        String::from_utf8_lossy(&ran.stderr)
-    );
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && said.contains("Ran "), "{said}");
+    assert!(!said.contains("Ran 0"), "{said}");
+}
+
+#[test]
+fn the_comparison_counts_right_and_refuses_who_does_not_do_the_work() {
+    passes("benches/peers");
+}
+
+#[test]
+fn the_gate_reads_profiles_right_and_refuses_what_grew() {
+    passes("benches");
 }

@@ -23,6 +23,7 @@ use crate::{
         Listen,
         client::Client,
         server::{self, Bound},
+        service::Ready,
         tls::{self, Alpn},
     },
     proxy,
@@ -197,7 +198,7 @@ impl Sidecar {
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)
         });
-        server::serve(bound, &self.probes, service);
+        server::serve(bound, &self.probes, Ready(service));
     }
 
     fn open_ingress(&self, bound: Bound, settings: &Settings, inward: &Inward) {

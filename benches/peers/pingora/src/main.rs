@@ -6,8 +6,8 @@
 //! 4. The access log is the line of pingora's own examples, by the logger of those examples.
 //!
 //! Settings are in the environment, because `../run` starts it: `LISTEN`, `UPSTREAM` (addresses), `USERS`
-//! (a file with a user and a token in each line), `THREADS`, `CA` (speak TLS, trust this), `H2` (speak
-//! HTTP/2). `RUST_LOG=info` for the access log, `error` for none.
+//! (a file with a user and a token in each line), `THREADS`, `CA` (what to trust), `UPSTREAM_TLS`,
+//! `UPSTREAM_H2`, `CLIENT_H2`. `RUST_LOG=info` for the access log, `error` for none.
 
 use std::{collections::HashMap, env, fs, sync::Arc, time::Duration};
 
@@ -106,19 +106,23 @@ impl ProxyHttp for Peer {
     }
 }
 
+fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some()
+}
+
 fn setting(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
 }
 
 /// Where every request goes. Timeouts are those of the other proxies.
-fn upstream(address: &str, tls: bool) -> HttpPeer {
-    let mut peer = HttpPeer::new(address, tls, "localhost".to_owned());
+fn upstream(address: &str) -> HttpPeer {
+    let mut peer = HttpPeer::new(address, is_set("UPSTREAM_TLS"), "localhost".to_owned());
     let options = &mut peer.options;
     options.connection_timeout = Some(Duration::from_secs(10));
     options.read_timeout = Some(Duration::from_secs(30));
     options.idle_timeout = Some(Duration::from_secs(60));
     options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-    if env::var_os("H2").is_some() {
+    if is_set("UPSTREAM_H2") {
         options.set_http_version(2, 2);
         // What the upstream allows; pingora's own default is one request for each connection.
         options.max_h2_streams = 128;
@@ -138,11 +142,9 @@ fn bearers() -> HashMap<Vec<u8>, HeaderValue> {
 
 fn main() {
     env_logger::init();
-    let ca_file = env::var("CA").ok();
-    let tls = ca_file.is_some();
     let configuration = ServerConf {
         threads: setting("THREADS").parse().expect("THREADS is a number"),
-        ca_file,
+        ca_file: Some(setting("CA")),
         // Told to end, it ends.
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),
@@ -152,12 +154,12 @@ fn main() {
     server.bootstrap();
     let address = setting("UPSTREAM");
     let proxy = Peer {
-        upstream: upstream(&address, tls),
+        upstream: upstream(&address),
         host: HeaderValue::try_from(address).expect("an address is ASCII"),
         bearers: bearers(),
     };
     let mut options = HttpServerOptions::default();
-    options.h2c = true;
+    options.h2c = is_set("CLIENT_H2");
     let mut service = ProxyServiceBuilder::new(&Arc::clone(&server.configuration), proxy)
         .server_options(options)
         .build();
