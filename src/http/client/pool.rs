@@ -21,7 +21,7 @@ pub(super) const ROUND: Duration = Duration::from_secs(5);
 const ROUNDS: u32 = 12;
 /// As many as requests can be under way by default.
 const MAX_IDLE: usize = 1024;
-/// Times what one of them takes, the same.
+/// With 64 streams on each, room for as many.
 const MAX_SHARED: usize = 16;
 
 /// See the [module docs](self).
