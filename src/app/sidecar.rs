@@ -177,7 +177,7 @@ impl Sidecar {
     ) {
         let core = || self.core.clone();
         let readiness = self.readiness.clone();
-        let mut checks = readiness::Checks::new(&readiness, failed);
+        let mut checks = readiness::Checks::new(&readiness, failed, metrics, &self.core);
         checks.look(&self.core).await;
         let lifecycle = &self.core.lifecycle;
         lifecycle.spawn_until_drain(checks.keep_looking(core()));
