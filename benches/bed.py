@@ -1,7 +1,7 @@
 """The test bed of the comparisons: an upstream, the proxies before it, and what is read of them.
 
-No dependencies beyond Python 3, nginx and (for compare.py) wrk; `need` installs those from Debian's
-packages or says that it could not.
+No dependencies beyond Python 3 and nginx; `need` installs what a bench asks for from Debian's packages,
+or says that it could not.
 """
 
 import json
@@ -34,14 +34,20 @@ PATH = "/calcom/v2/me"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+# Programs that are in a Debian package of another name.
+PACKAGES = {"h2load": "nghttp2-client", "nghttp": "nghttp2-client", "rustc": "rustc",
+            "strip": "binutils", "taskset": "util-linux"}
+
+
 def need(*programs):
-    """Makes sure that `programs` are there; each is in the Debian package of its name."""
+    """Makes sure that `programs` are there."""
     missing = [p for p in programs if not shutil.which(p)]
     if not missing:
         return
     print(f"installing {', '.join(missing)} with apt-get", file=sys.stderr)
     done = subprocess.run(
-        ["apt-get", "install", "-y", "--no-install-recommends", *missing],
+        ["apt-get", "install", "-y", "--no-install-recommends",
+         *sorted({PACKAGES.get(p, p) for p in missing})],
         stdout=subprocess.DEVNULL, check=False,
     ) if shutil.which("apt-get") else None
     still = [p for p in missing if not shutil.which(p)]
@@ -107,6 +113,15 @@ class Process:
         for pid in self.pids():
             for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
                 if line.startswith("VmRSS:"):
+                    kib += int(line.split()[1])
+        return kib / 1024
+
+    def pss(self):
+        """As `rss`, but a page that processes share counts as a part of each."""
+        kib = 0
+        for pid in self.pids():
+            for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
                     kib += int(line.split()[1])
         return kib / 1024
 
@@ -206,8 +221,41 @@ def nginx(directory, conf, name, port, core, **values):
     return Process(name, command, port, core=core, log=f"{directory}/{name}.log")
 
 
-def upstream(directory, core=None):
-    process = nginx(directory, "upstream.conf", "upstream", free_port(), core)
+def certificate(directory):
+    """Of an authority, then a certificate for localhost that it signed, and the key of that."""
+    directory = pathlib.Path(directory)
+    ca, ca_key, leaf, key = (directory / name for name in
+                             ("ca.pem", "ca.key", "localhost.pem", "localhost.key"))
+
+    def openssl(name, out, out_key, *more):
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+             "-nodes", "-days", "30", "-subj", f"/CN={name}", "-out", out, "-keyout", out_key, *more],
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    openssl("bench", ca, ca_key)
+    openssl("localhost", leaf, key, "-CA", ca, "-CAkey", ca_key,
+            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-addext", "basicConstraints=critical,CA:FALSE")
+    return ca, leaf, key
+
+
+def upstream(directory, core=None, secure=False):
+    """The provider. If `secure`, it also speaks TLS at `tls_port`, and HTTP/2 over TLS at `h2_port`, with
+    a certificate that `ca` trusts."""
+    listen, ca, tls_port, h2_port = "", None, None, None
+    if secure:
+        ca, leaf, key = certificate(directory)
+        tls_port, h2_port = free_port(), free_port()
+        # One cipher, so that no two libraries choose differently.
+        listen = f"""listen 127.0.0.1:{tls_port} ssl backlog=1024;
+        listen 127.0.0.1:{h2_port} ssl http2 backlog=1024;
+        ssl_certificate {leaf};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.3;
+        ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;"""
+    process = nginx(directory, "upstream.conf", "upstream", free_port(), core, secure=listen)
+    process.ca, process.tls_port, process.h2_port = ca, tls_port, h2_port
     # Refuses whoever brings no token, so 200 cannot be waited for.
     until = time.monotonic() + 10
     while process.child.poll() is None and time.monotonic() < until:
@@ -221,37 +269,42 @@ def upstream(directory, core=None):
 
 
 class Daypass:
-    """A binary with a configuration and a store of its own, into which one long-lived token is
-    imported."""
+    """A binary with a configuration and a store of its own in `directory`/`name`, into which one
+    long-lived token is imported, and those of `others`. The provider is at `origin`, by default plain
+    HTTP at `upstream_port`; `more` is put before all sections."""
 
-    def __init__(self, binary, directory, upstream_port):
+    def __init__(self, binary, directory, upstream_port, name="daypass", origin=None, more="",
+                 others=()):
         self.binary = binary
-        self.directory = pathlib.Path(directory) / "daypass"
+        self.directory = pathlib.Path(directory) / name
         self.directory.mkdir()
+        origin = origin or f"http://127.0.0.1:{upstream_port}"
         self.config = self.directory / "daypass.toml"
-        self.config.write_text(f"""
+        self.config.write_text(f"""{more}
 [store]
 url = "sqlite:{self.directory}/daypass.db"
 
 [providers.calcom]
 kind = "calcom"
-api_base = "http://127.0.0.1:{upstream_port}"
-authorize_url = "http://127.0.0.1:{upstream_port}/authorize"
+api_base = "{origin}"
+authorize_url = "{origin}/authorize"
 client_id = "bench"
 """)
         rows = self.directory / "import.jsonl"
-        rows.write_text(json.dumps({
-            "provider": "calcom", "user": USER, "access_token": TOKEN, "expires_in": 31536000,
-        }) + "\n")
-        subprocess.run(
+        rows.write_text("".join(json.dumps({
+            "provider": "calcom", "user": user, "access_token": token, "expires_in": 31536000,
+        }) + "\n" for user, token in [(USER, TOKEN), *others]))
+        imported = subprocess.run(
             [binary, "--config", self.config, "connections", "import", rows],
-            check=True, stdout=subprocess.DEVNULL,
+            check=False, capture_output=True, text=True,
         )
+        if imported.returncode != 0:
+            sys.exit(f"the tokens of the bench cannot be imported: {imported.stderr}")
 
-    def run(self, name, log, core=None, under=(), log_file=None):
+    def run(self, name, log, core=None, under=(), log_file=None, port=None):
         """`daypass run` with `log` as its level. Its log goes to /dev/null unless `log_file` is
         given: every line is made and written, and nothing is measured of a disk."""
-        port = free_port()
+        port = port or free_port()
         command = [
             *under, self.binary, "--config", self.config,
             "--set", f"outbound.listen=127.0.0.1:{port}",

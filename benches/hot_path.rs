@@ -1,7 +1,7 @@
 //! What a request whose token is in memory pays for, piece by piece, and as a whole.
 //!
 //! `cargo bench --bench hot_path`. Micro-figures find a step that got dearer; what a request costs is
-//! measured by `compare.py` and `instructions.py`.
+//! measured by `peers/run` and `instructions.py`.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -4,14 +4,13 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
-use tokio::sync::Notify;
 
-use super::events::Announcer;
+use super::{events::Announcer, readiness::Alarm};
 use crate::{
     admin::History,
     base::ids::{ConnectionKey, ProviderName},
     http::access_log::{self, Facts, Objection, Objections, Observe, Recovery},
-    store::Redemption,
+    store::{self, Redemption},
     telemetry::{
         metrics::{
             Metrics, ProxyMetrics, TokenMetrics,
@@ -36,7 +35,7 @@ pub(super) struct OfTokens {
     spool_files: Gauge,
     store_errors: Counter,
     /// Rung when the store has failed.
-    failed: Arc<Notify>,
+    alarm: Arc<Alarm>,
     announcer: Announcer,
     tracer: Option<Tracer>,
     /// What the status page shows of it.
@@ -140,7 +139,7 @@ impl OfTokens {
     pub(super) fn new(
         metrics: &Metrics,
         names: &[ProviderName],
-        failed: Arc<Notify>,
+        alarm: Arc<Alarm>,
         announcer: Announcer,
         tracer: Option<Tracer>,
         history: History,
@@ -152,7 +151,7 @@ impl OfTokens {
                 .collect(),
             spool_files: metrics.spool_files(),
             store_errors: metrics.store_errors(),
-            failed,
+            alarm,
             announcer,
             tracer,
             history,
@@ -209,9 +208,9 @@ impl Observer for OfTokens {
             .set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
-    fn store_failed(&self) {
+    fn store_failed(&self, error: &store::Error) {
         self.store_errors.inc();
-        self.failed.notify_one();
+        self.alarm.ring(error);
     }
 
     fn tracer(&self) -> Option<&Tracer> {

@@ -2,8 +2,9 @@
 //!
 //! 1. Thousands of sidecars look after one store, so a look is cheap, and not at the same time as
 //!    those of the others. It writes, unless something wrote just before.
-//! 2. Whatever fails elsewhere is looked at at once, by a write. So the store of a busy sidecar shows
-//!    its failure in the moment that it matters, and that of an idle one within [`LOOK_EVERY`].
+//! 2. A store that fails elsewhere is told of at once, and then looked at, by a write. So the store of
+//!    a busy sidecar shows its failure in the moment that it matters, and that of an idle one within
+//!    [`LOOK_EVERY`], and the time that a look may take.
 //!    That it is back shows within [`RETRY_EVERY`] or so.
 //! 3. The connections are counted by one sidecar for all, as counting reads them all.
 
@@ -56,15 +57,20 @@ const TURN: Duration = Duration::from_secs(75);
 /// How long a process that goes down waits for its duties to be taken back.
 const PARTING: Duration = Duration::from_secs(1);
 
+/// Rung whenever an operation of the store fails.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    store: Check,
+    rung: Notify,
+}
+
 /// The checks of one sidecar.
 pub(super) struct Checks {
-    store: Check,
     keys: Check,
     spool: Check,
     providers: Check,
     queues: Vec<(ProviderName, TokenMetrics)>,
-    /// Rung when the store has failed.
-    failed: Arc<Notify>,
+    alarm: Arc<Alarm>,
     random: SharedRandom,
     /// Until when reading is enough; `None` while the store fails.
     sound_until: Option<Instant>,
@@ -79,24 +85,42 @@ struct Count {
     ask_at: Instant,
 }
 
+// === impl Alarm ===
+
+impl Alarm {
+    pub(super) fn new(readiness: &Readiness) -> Self {
+        Self {
+            store: readiness.check("store"),
+            rung: Notify::new(),
+        }
+    }
+
+    pub(super) fn ring(&self, error: &store::Error) {
+        // A look may take as long as the store's own limit, and one row that cannot be read says
+        // nothing of the others.
+        if matches!(error, store::Error::Unavailable { .. }) {
+            self.store.degraded(error.to_string());
+        }
+        self.rung.notify_one();
+    }
+}
+
 // === impl Checks ===
 
 impl Checks {
-    /// `failed` is rung whenever an operation of the store fails.
     pub(super) fn new(
         readiness: &Readiness,
-        failed: Arc<Notify>,
+        alarm: Arc<Alarm>,
         metrics: &Metrics,
         core: &Core,
     ) -> Self {
         let queue = |name: &ProviderName| (name.clone(), metrics.token(name));
         Self {
             queues: core.providers.iter().map(|it| queue(it.name())).collect(),
-            store: readiness.check("store"),
             keys: readiness.check("keys"),
             spool: readiness.check("spool"),
             providers: readiness.check("providers"),
-            failed,
+            alarm,
             random: Arc::new(OsRandom),
             sound_until: None,
         }
@@ -141,7 +165,7 @@ impl Checks {
         let end = Instant::now() + pause;
         while Instant::now() < end {
             let left = end.saturating_duration_since(Instant::now());
-            let heard = timeout(left.min(TELL_EVERY), self.failed.notified()).await;
+            let heard = timeout(left.min(TELL_EVERY), self.alarm.rung.notified()).await;
             if heard.is_ok() {
                 return true;
             }
@@ -170,10 +194,10 @@ impl Checks {
 
     fn tell_store(&self, error: Option<&store::Error>) {
         match error {
-            None => self.store.ready(),
+            None => self.alarm.store.ready(),
             // Tokens in memory go on being used: the sidecar is of use, and its app is not to be
             // restarted for it.
-            Some(error) => self.store.degraded(error.to_string()),
+            Some(error) => self.alarm.store.degraded(error.to_string()),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::{
@@ -23,6 +23,7 @@ use crate::{
         Listen,
         client::Client,
         server::{self, Bound},
+        service::Ready,
         tls::{self, Alpn},
     },
     proxy,
@@ -82,16 +83,13 @@ impl Sidecar {
         let probes = Lifecycle::new();
         let exporter = traces::exporter(settings, &metrics, &probes)?;
         let tracer = exporter.as_ref().map(|exporter| exporter.tracer().clone());
-        let names: Vec<ProviderName> = settings
-            .providers
-            .iter()
-            .map(|provider| provider.name().clone())
-            .collect();
-        let failed = Arc::new(Notify::new());
+        let names = names(settings);
+        let readiness = Readiness::new(lifecycle.clone());
+        let alarm = Arc::new(readiness::Alarm::new(&readiness));
         let announcer = Announcer::default();
         let told = announcer.clone();
         let history = History::new(&metrics, &names, Arc::new(SystemClock));
-        let (rung, remembers) = (Arc::clone(&failed), history.clone());
+        let (rung, remembers) = (Arc::clone(&alarm), history.clone());
         let observer =
             observer::OfTokens::new(&metrics, &names, rung, told, tracer.clone(), remembers);
         let role = Role::Sidecar(observer);
@@ -103,7 +101,7 @@ impl Sidecar {
             core,
             probes,
             exporter,
-            readiness: Readiness::new(lifecycle.clone()),
+            readiness,
             supervisor,
         };
         let audit = sidecar.core.audit(metrics.audit_failures());
@@ -111,7 +109,7 @@ impl Sidecar {
         let api = sidecar.api(settings, &names, &inward, audit.clone());
         let page = sidecar.page(history);
         sidecar
-            .open_admin(admin, settings, &metrics, failed, (api, page))
+            .open_admin(admin, settings, &metrics, alarm, (api, page))
             .await;
         sidecar.open_ingress(ingress, settings, &inward);
         sidecar.open_outbound(outbound, settings, &metrics, inward, audit)?;
@@ -122,13 +120,25 @@ impl Sidecar {
             providers = ?names,
             "ready",
         );
-        let report = sidecar.readiness.report();
-        sidecar.supervisor.ready(&report);
-        let readiness = sidecar.readiness.clone();
-        sidecar
-            .supervisor
-            .keep_telling(&sidecar.probes, &lifecycle, readiness);
+        sidecar.tell_supervisor(&lifecycle);
+        sidecar.read_roots_ahead();
         Ok(sidecar)
+    }
+
+    /// So that no first call to a provider waits for it, and no start.
+    fn read_roots_ahead(&self) {
+        let mut providers = self.core.providers.iter();
+        if providers.any(|provider| *provider.api_base().scheme() == http::uri::Scheme::HTTPS) {
+            // Without a thread, the first call reads them.
+            drop(Lifecycle::spawn_thread("daypass-roots", tls::read_ahead));
+        }
+    }
+
+    /// That all is open, and from now on how it is.
+    fn tell_supervisor(&self, lifecycle: &Lifecycle) {
+        self.supervisor.ready(&self.readiness.report());
+        self.supervisor
+            .keep_telling(&self.probes, lifecycle, self.readiness.clone());
     }
 
     /// What the API for operators is answered from.
@@ -172,12 +182,12 @@ impl Sidecar {
         bound: Bound,
         settings: &Settings,
         metrics: &Arc<Metrics>,
-        failed: Arc<Notify>,
+        alarm: Arc<readiness::Alarm>,
         (api, page): (api::Parts, status::Parts),
     ) {
         let core = || self.core.clone();
         let readiness = self.readiness.clone();
-        let mut checks = readiness::Checks::new(&readiness, failed, metrics, &self.core);
+        let mut checks = readiness::Checks::new(&readiness, alarm, metrics, &self.core);
         checks.look(&self.core).await;
         let lifecycle = &self.core.lifecycle;
         lifecycle.spawn_until_drain(checks.keep_looking(core()));
@@ -188,7 +198,7 @@ impl Sidecar {
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)
         });
-        server::serve(bound, &self.probes, service);
+        server::serve(bound, &self.probes, Ready(service));
     }
 
     fn open_ingress(&self, bound: Bound, settings: &Settings, inward: &Inward) {
@@ -209,11 +219,7 @@ impl Sidecar {
         inward: Inward,
         audit: Audit,
     ) -> Result<(), StartError> {
-        let names: Vec<ProviderName> = settings
-            .providers
-            .iter()
-            .map(|provider| provider.name().clone())
-            .collect();
+        let names = names(settings);
         let tls = tls::client_config(settings.tls_ca_file.as_deref(), Alpn::Unset)?;
         let mut config = settings.outbound.clone();
         // A port that was given as 0 has become the real one, which callers name in `Host`.
@@ -313,4 +319,9 @@ impl Sidecar {
         self.probes.drain(PROBES_LIMIT).await;
         ending
     }
+}
+
+fn names(settings: &Settings) -> Vec<ProviderName> {
+    let providers = settings.providers.iter();
+    providers.map(|provider| provider.name().clone()).collect()
 }

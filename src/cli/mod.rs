@@ -19,6 +19,7 @@ use crate::{
     app::{self, Ending},
     base::dumps,
     config::{self, Environment, Loaded, Problems},
+    telemetry::access,
 };
 
 mod audit;
@@ -150,7 +151,9 @@ pub fn main() -> ExitCode {
         );
     }
     crate::http::tls::install_crypto();
-    match dispatch(&cli) {
+    let outcome = dispatch(&cli);
+    access::flush();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Whoever closed standard error does not want to hear it.

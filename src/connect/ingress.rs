@@ -25,14 +25,13 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
-use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+use tower::{ServiceBuilder, ServiceExt};
 
 use super::{Config, place::Place, told::Reader, trouble::Trouble};
-use crate::http::access_log::{AccessLogLayer, LoggedBody, Observe, Record, Tracked};
-
-/// What the ingress listener serves.
-pub type Ingress =
-    BoxCloneSyncService<http::Request<Incoming>, Response<LoggedBody<Body>>, Infallible>;
+use crate::http::{
+    access_log::{AccessLogLayer, LoggedBody, Observe, Path, Record, Tracked},
+    service::{MapBody, Ready, Service},
+};
 
 /// Requests under way at once.
 const PLACES: usize = 1024;
@@ -50,7 +49,18 @@ const HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 /// Serves the routes of `rooms` as `config` says.
-pub fn ingress(rooms: Router, config: &Config, observer: Arc<dyn Observe>) -> Ingress {
+pub fn ingress(
+    rooms: Router,
+    config: &Config,
+    observer: Arc<dyn Observe>,
+) -> impl Service<
+    http::Request<Incoming>,
+    Response = http::Response<LoggedBody<Body>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send
++ 'static {
     let router = also_below_the_public_path(rooms, config)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
@@ -63,11 +73,10 @@ pub fn ingress(rooms: Router, config: &Config, observer: Arc<dyn Observe>) -> In
         tracked.record.note(|facts| facts.path = None);
         async move { Ok::<_, Infallible>(with_headers(answer(router, &places, tracked).await)) }
     });
-    let service = ServiceBuilder::new()
-        .map_request(|request: http::Request<Incoming>| request.map(Body::new))
+    ServiceBuilder::new()
+        .layer_fn(|inner| MapBody::new(inner, Body::new::<Incoming>))
         .layer(AccessLogLayer::new(observer))
-        .service(answering);
-    BoxCloneSyncService::new(service)
+        .service(Ready(answering))
 }
 
 fn also_below_the_public_path(rooms: Router, config: &Config) -> Router {
@@ -98,7 +107,7 @@ async fn note_route(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     if let (Some(record), Some(route)) = (request.extensions().get::<Arc<Record>>(), route) {
         let route = route.as_str().into();
-        record.note(|facts| facts.path = Some(route));
+        record.note(|facts| facts.path = Some(Path::Route(route)));
     }
     next.run(request).await
 }

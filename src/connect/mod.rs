@@ -57,7 +57,7 @@ mod visit;
 
 pub use atoms::{IssuedTokens, REMEMBERED};
 pub use follower::{Arrival, Follower, PATIENCE};
-pub use ingress::{Ingress, ingress};
+pub use ingress::ingress;
 pub use managed::{Managed, ManagedList};
 pub use return_to::ReturnFault;
 

@@ -23,17 +23,20 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::{Layer, Service};
+use tower::Layer;
 
-use super::{problem::Slug, request_span};
+use super::{problem::Slug, request_span, service::Service};
 use crate::{
     base::ids::{Generation, ProviderName},
-    telemetry::trace::{self, Kind, SpanContext, Trace, Tracer},
+    telemetry::{
+        access,
+        trace::{self, Kind, SpanContext, Trace, Tracer},
+    },
 };
 
 /// A request and the record kept of it.
@@ -58,8 +61,8 @@ pub struct Record {
 pub struct Facts {
     /// The request's method.
     pub method: Method,
-    /// The request's path as the caller wrote it, without the query.
-    pub path: Option<Box<str>>,
+    /// What stands for the request's path.
+    pub path: Option<Path>,
     /// For whom; as the header had it.
     pub user: Option<HeaderValue>,
     /// Of which provider.
@@ -88,6 +91,16 @@ pub struct Facts {
     pub outcome: Outcome,
     /// Its span, if that is recorded.
     pub span: Option<SpanContext>,
+}
+
+/// What is told of a request's path.
+#[derive(Clone)]
+pub enum Path {
+    /// The path as the caller wrote it; the rest of the target is not told. A share in the head that was
+    /// read, which is there anyway.
+    Of(Uri),
+    /// The route.
+    Route(Box<str>),
 }
 
 /// What was done about a refused token.
@@ -232,6 +245,24 @@ impl Record {
     }
 }
 
+// === impl Path ===
+
+impl Path {
+    /// As logged.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Of(uri) => uri.path(),
+            Self::Route(route) => route,
+        }
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
 // === impl Objection ===
 
 impl Objection {
@@ -322,11 +353,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<A>) -> Self::Future {
+    fn call(&self, request: Request<A>) -> Self::Future {
         let trace = self
             .tracer
             .as_ref()
@@ -334,9 +361,9 @@ where
         let _entered = trace.as_ref().map(trace::enter);
         let is_traced = trace.is_some();
         let record = Arc::new(Record::begin(request.method().clone()).traced(trace));
-        if is_traced || tracing::enabled!(target: "daypass::access", tracing::Level::INFO) {
-            let path = request.uri().path().into();
-            record.note(|facts| facts.path = Some(path));
+        if is_traced || access::is_enabled() {
+            let uri = request.uri().clone();
+            record.note(|facts| facts.path = Some(Path::Of(uri)));
         }
         self.observer.begun();
         let entry = Entry {
@@ -463,23 +490,21 @@ impl fmt::Debug for Entry {
 }
 
 fn log(facts: &Facts) {
-    tracing::info!(
-        target: "daypass::access",
-        user = facts.user.as_ref().and_then(|user| user.to_str().ok()),
-        provider = facts.provider.as_ref().map(ProviderName::as_str),
-        method = %facts.method,
-        path = facts.path.as_deref(),
-        status = facts.status.map(|status| status.as_u16()),
-        generation = facts.generation.map(Generation::get),
-        replayed = facts.replayed,
-        problem = facts.problem,
-        wait_ms = millis(facts.token_wait),
-        upstream_ms = millis(facts.upstream),
-        total_ms = millis(facts.total),
-        bytes = facts.bytes,
-        outcome = facts.outcome.as_str(),
-        "request"
-    );
+    access::write(&access::Line {
+        user: facts.user.as_ref().and_then(|user| user.to_str().ok()),
+        provider: facts.provider.as_ref().map(ProviderName::as_str),
+        method: facts.method.as_str(),
+        path: facts.path.as_ref().map(Path::as_str),
+        status: facts.status.map(|status| status.as_u16()),
+        generation: facts.generation.map(Generation::get),
+        replayed: facts.replayed,
+        problem: facts.problem,
+        wait_ms: millis(facts.token_wait),
+        upstream_ms: millis(facts.upstream),
+        total_ms: millis(facts.total),
+        bytes: facts.bytes,
+        outcome: facts.outcome.as_str(),
+    });
 }
 
 fn millis(duration: Duration) -> u64 {

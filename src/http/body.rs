@@ -3,7 +3,7 @@
 //!
 //! 1. Length hints and the end of the stream are passed on as they are, so that hyper frames a
 //!    relayed message as its sender did.
-//! 2. A body may hold a [permit](Body::holding); it is given back when the body ends or is dropped,
+//! 2. A body may hold a [permit](Body::hold); it is given back when the body ends or is dropped,
 //!    not when the head has been sent.
 
 use std::{
@@ -62,10 +62,8 @@ impl Body {
     }
 
     /// Keeps `permit` until the body ends.
-    #[must_use]
-    pub fn holding(mut self, permit: OwnedSemaphorePermit) -> Self {
+    pub fn hold(&mut self, permit: OwnedSemaphorePermit) {
         self.permit = Some(permit);
-        self
     }
 
     /// Reads the whole body if it has at most `limit` bytes and ends before `deadline`. Trailers of

@@ -7,9 +7,12 @@
 //! 4. `Expect` is answered by our server; `TE` is answered per hop.
 
 use http::{HeaderMap, HeaderName, header};
+use smallvec::SmallVec;
+
+use super::names::Names;
 
 /// Names of the fields that always end here.
-const ALWAYS: [&str; 9] = [
+const ALWAYS: Names = Names::new(&[
     "keep-alive",
     "proxy-connection",
     "proxy-authenticate",
@@ -19,7 +22,7 @@ const ALWAYS: [&str; 9] = [
     "transfer-encoding",
     "expect",
     "http2-settings",
-];
+]);
 
 /// Fields that a peer may name in `Connection` without effect: removing them would change what the
 /// message means rather than how it travels.
@@ -30,11 +33,24 @@ const NEVER: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::CO
 /// Looks at each field once instead of asking for every name: few of the names are ever there, and
 /// asking costs a hash each.
 pub fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
-    if headers.contains_key(header::CONNECTION) {
+    let mut names_others = false;
+    // Few end here, for which there is room without asking for memory.
+    let mut ending = SmallVec::<[HeaderName; 4]>::new();
+    for (name, value) in &*headers {
+        let ends_here = if *name == header::CONNECTION {
+            // What nearly every `Connection` says names no field that would be left in the end.
+            names_others |= !matches!(value.as_bytes(), b"close" | b"keep-alive");
+            true
+        } else {
+            ALWAYS.has(name.as_str()) || also(name)
+        };
+        if ends_here && ending.last() != Some(name) {
+            ending.push(name.clone());
+        }
+    }
+    if names_others {
         strip_named(headers);
     }
-    let ends_here = |name: &&HeaderName| ALWAYS.contains(&name.as_str()) || also(name);
-    let ending: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
     for name in ending {
         headers.remove(name);
     }
@@ -46,15 +62,12 @@ fn strip_named(headers: &mut HeaderMap) {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
-        // What nearly every `Connection` says names no field that would be left in the end.
-        .filter(|name| !matches!(*name, b"close" | b"keep-alive"))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !NEVER.contains(name))
         .collect();
     for name in named {
         headers.remove(name);
     }
-    headers.remove(header::CONNECTION);
 }
 
 #[cfg(test)]

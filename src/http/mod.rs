@@ -2,8 +2,9 @@
 //!
 //! * [`server`]: the accept loop of every listener; [`guard`] stands before its parser.
 //! * [`client`]: pooled connections to providers.
+//! * [`service`]: of what kind the layers are.
 //! * [`body`]: the one body type of the outbound stack; [`replay`] keeps a copy of what streams.
-//! * [`hop_by_hop`]: which headers end at a proxy.
+//! * [`hop_by_hop`]: which headers end at a proxy; [`names`]: sets of them.
 //! * [`problem`]: errors as `application/problem+json`, and the layer that makes them.
 //! * [`access_log`]: one event per request.
 //! * [`tls`]: the one TLS configuration: trust roots, and the CA file of the configuration.
@@ -16,10 +17,12 @@ pub mod client;
 mod executor;
 pub mod guard;
 pub mod hop_by_hop;
+pub mod names;
 pub mod problem;
 pub mod replay;
 mod request_span;
 pub mod server;
+pub mod service;
 pub mod tls;
 
 /// Where a listener listens.

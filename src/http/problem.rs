@@ -19,7 +19,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use pin_project_lite::pin_project;
 use serde_json::{Map, Value};
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer};
+
+use super::service::Service;
 
 /// `Proxy-Status` (RFC 9209).
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -235,12 +237,7 @@ where
     type Error = Infallible;
     type Future = ResponseFuture<S::Future>;
 
-    /// Only infallible inner services are ever not ready here, so an error is left to the call.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx).map(|_| Ok(()))
-    }
-
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&self, request: Req) -> Self::Future {
         ResponseFuture {
             inner: self.inner.call(request),
             table: self.table,
@@ -297,9 +294,9 @@ impl std::fmt::Display for Chain<'_> {
 #[cfg(test)]
 mod tests {
     use http_body_util::{BodyExt, Full};
-    use tower::ServiceExt;
 
     use super::*;
+    use crate::http::service::Ready;
 
     fn table(error: &BoxError) -> Problem {
         Problem::new(
@@ -317,8 +314,8 @@ mod tests {
     async fn an_error_becomes_a_problem() {
         let failing =
             tower::service_fn(|(): ()| async { Err::<Response<Full<Bytes>>, _>("too many") });
-        let rescued = RescueLayer::new(table).layer(failing);
-        let response = rescued.oneshot(()).await.unwrap();
+        let rescued = RescueLayer::new(table).layer(Ready(failing));
+        let response = rescued.call(()).await.unwrap();
         assert_eq!(response.status(), 503);
         let headers = response.headers();
         assert_eq!(headers["content-type"], "application/problem+json");

@@ -11,7 +11,7 @@ pub(super) fn describe(span: &mut Span, trace: &Trace, facts: &Facts) {
     span.tell_method(&facts.method);
     span.tell("url.scheme", "http");
     if let Some(path) = &facts.path {
-        span.tell("url.path", path.to_string());
+        span.tell("url.path", path.as_str().to_owned());
     }
     if let Some(provider) = &facts.provider {
         span.tell("daypass.provider", provider.to_string());

@@ -34,18 +34,20 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use pin_project_lite::pin_project;
+use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
-use tower::{BoxError, Service, ServiceExt, util::Oneshot};
+use tower::BoxError;
 
 use super::{
     Listen,
     executor::Executor,
     guard::{Guard, Requests, Underway},
+    service::Service,
 };
 use crate::base::lifecycle::{Lifecycle, Parting};
 
@@ -120,6 +122,21 @@ pin_project! {
         #[pin]
         inner: B,
         underway: Option<Underway>,
+    }
+}
+
+/// The caller has left before its request was answered.
+#[derive(Debug, Error)]
+#[error("the caller has left")]
+struct Left(());
+
+pin_project! {
+    /// A connection, as long as its caller is there.
+    struct Serving<C, T> {
+        #[pin]
+        connection: C,
+        guard: Guard<T>,
+        requests: Requests,
     }
 }
 
@@ -270,6 +287,8 @@ fn builder(lifecycle: &Lifecycle) -> Builder<Executor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
+        // So that hyper does not read while a request is under way: the guard sees who leaves.
+        .half_close(true)
         .writev(false);
     builder
         .http2()
@@ -296,7 +315,8 @@ fn connection<I, S, B>(
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let requests = Requests::default();
-    let io = TokioIo::new(Guard::new(stream, requests.clone()));
+    let guard = Guard::new(stream, requests.clone());
+    let io = TokioIo::new(guard.clone());
     let counted = Counted {
         service,
         requests: requests.clone(),
@@ -304,7 +324,11 @@ fn connection<I, S, B>(
     };
     // Boxed, because each task around it would keep room for it twice: once as what it was given, once
     // as what it runs.
-    let mut serving = Box::pin(builder.serve_connection(io, counted).into_owned());
+    let mut serving = Box::pin(Serving {
+        connection: builder.serve_connection(io, counted).into_owned(),
+        guard,
+        requests: requests.clone(),
+    });
     let draining = lifecycle.draining();
     drop(lifecycle.spawn(async move {
         let ended = tokio::select! {
@@ -320,7 +344,8 @@ fn connection<I, S, B>(
         let ended = if let Some(ended) = ended {
             ended
         } else {
-            serving.as_mut().graceful_shutdown();
+            let connection = serving.as_mut().project().connection;
+            connection.graceful_shutdown();
             serving.await
         };
         if let Err(error) = ended {
@@ -368,22 +393,44 @@ async fn rest(error: &io::Error) {
     }
 }
 
+// === impl Serving ===
+
+impl<C, T> Future for Serving<C, T>
+where
+    C: Future<Output = Result<(), BoxError>>,
+    T: AsyncRead + Unpin,
+{
+    type Output = Result<(), BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(ended) = this.connection.poll(cx) {
+            return Poll::Ready(ended);
+        }
+        if !this.requests.none() {
+            ready!(this.guard.poll_left(cx));
+            return Poll::Ready(Err(Left(()).into()));
+        }
+        Poll::Pending
+    }
+}
+
 // === impl Counted ===
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Counted<S>
+impl<S, B> Service<Request<Incoming>> for Counted<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone,
+    S: Service<Request<Incoming>, Response = Response<B>>,
 {
     type Response = Response<CountedBody<B>>;
     type Error = S::Error;
-    type Future = CountedFuture<Oneshot<S, Request<Incoming>>>;
+    type Future = CountedFuture<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         CountedFuture {
             underway: Some(self.requests.begin()),
             // In HTTP/2 the drain itself tells, without losing anything.
             last: self.parting.has_begun() && request.version() <= Version::HTTP_11,
-            inner: self.service.clone().oneshot(request),
+            inner: self.service.call(request),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use http::{
     Uri,
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::{Authority, Parts, PathAndQuery, Scheme},
 };
 use thiserror::Error;
 use url::{Host, Url};
@@ -82,6 +82,15 @@ impl ApiBase {
                 .path_and_query(format!("{}{target}", self.prefix))
                 .build()
         }
+    }
+
+    /// The address of `whole`: a path that begins with the prefix already, and a query.
+    pub fn address(&self, whole: PathAndQuery) -> Result<Uri, http::Error> {
+        let mut parts = Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(whole);
+        Ok(Uri::from_parts(parts)?)
     }
 
     /// The address of the resource that these path segments name, each taken as it is: none of them

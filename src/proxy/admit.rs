@@ -18,9 +18,9 @@ use http::Response;
 use pin_project_lite::pin_project;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer};
 
-use crate::http::body::Body;
+use crate::http::{body::Body, service::Service};
 
 /// Every place is taken.
 #[derive(Debug, Error)]
@@ -83,11 +83,7 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&self, request: Req) -> Self::Future {
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         ResponseFuture {
             inner: place.is_some().then(|| self.inner.call(request)),
@@ -110,12 +106,11 @@ where
         let Some(inner) = this.inner.as_pin_mut() else {
             return Poll::Ready(Err(Overloaded(()).into()));
         };
-        let response = ready!(inner.poll(cx)).map_err(Into::into)?;
-        let place = this.place.take();
-        Poll::Ready(Ok(response.map(|body| match place {
-            Some(place) => body.holding(place),
-            None => body,
-        })))
+        let mut response = ready!(inner.poll(cx)).map_err(Into::into)?;
+        if let Some(place) = this.place.take() {
+            response.body_mut().hold(place);
+        }
+        Poll::Ready(Ok(response))
     }
 }
 
@@ -123,48 +118,58 @@ where
 mod tests {
     use bytes::Bytes;
     use http_body_util::BodyExt;
+    use parking_lot::Mutex;
+    use tokio::sync::oneshot;
     use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
-    use tower_test::mock;
 
     use super::*;
 
+    type Reply = oneshot::Sender<Response<Body>>;
+
+    /// Answers when the test does.
+    #[derive(Clone, Default)]
+    struct Upstream(Arc<Mutex<Vec<Reply>>>);
+
+    impl Service<()> for Upstream {
+        type Response = Response<Body>;
+        type Error = oneshot::error::RecvError;
+        type Future = oneshot::Receiver<Response<Body>>;
+
+        fn call(&self, (): ()) -> Self::Future {
+            let (reply, answer) = oneshot::channel();
+            self.0.lock().push(reply);
+            answer
+        }
+    }
+
     #[tokio::test]
     async fn a_place_is_taken_until_the_body_ends() {
-        let layer = AdmitLayer::new(1);
-        let (mut svc, mut upstream) =
-            mock::spawn_with::<(), Response<Body>, _, _>(move |inner| layer.layer(inner));
-        assert_ready_ok!(svc.poll_ready());
-        let mut first = task::spawn(svc.call(()));
+        let upstream = Upstream::default();
+        let admit = AdmitLayer::new(1).layer(upstream.clone());
+        let mut first = task::spawn(admit.call(()));
         assert_pending!(first.poll());
 
-        upstream.allow(2);
-        assert_ready_ok!(svc.poll_ready());
-        let mut second = task::spawn(svc.call(()));
+        let mut second = task::spawn(admit.call(()));
         assert!(assert_ready_err!(second.poll()).is::<Overloaded>());
 
-        let ((), reply) = upstream.next_request().await.unwrap();
-        reply.send_response(Response::new(Body::from(Bytes::from_static(b"x"))));
+        let reply = upstream.0.lock().pop().unwrap();
+        reply
+            .send(Response::new(Body::from(Bytes::from_static(b"x"))))
+            .unwrap();
         let response = assert_ready_ok!(first.poll());
-        assert_ready_ok!(svc.poll_ready());
-        let mut third = task::spawn(svc.call(()));
+        let mut third = task::spawn(admit.call(()));
         assert!(assert_ready_err!(third.poll()).is::<Overloaded>());
 
         response.into_body().collect().await.unwrap();
-        assert_ready_ok!(svc.poll_ready());
-        let mut fourth = task::spawn(svc.call(()));
+        let mut fourth = task::spawn(admit.call(()));
         assert_pending!(fourth.poll());
     }
 
     #[tokio::test]
     async fn a_caller_that_leaves_gives_its_place_back() {
-        let layer = AdmitLayer::new(1);
-        let (mut svc, mut upstream) =
-            mock::spawn_with::<(), Response<Body>, _, _>(move |inner| layer.layer(inner));
-        upstream.allow(2);
-        assert_ready_ok!(svc.poll_ready());
-        drop(svc.call(()));
-        assert_ready_ok!(svc.poll_ready());
-        let mut next = task::spawn(svc.call(()));
+        let admit = AdmitLayer::new(1).layer(Upstream::default());
+        drop(admit.call(()));
+        let mut next = task::spawn(admit.call(()));
         assert_pending!(next.poll());
     }
 }

@@ -17,11 +17,12 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep};
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer};
 
 use crate::http::{
     body::Body,
     replay::{Progress, ReplayBody},
+    service::Service,
 };
 
 /// No head in time. The request may have been carried out.
@@ -87,11 +88,7 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, request: Request<ReplayBody>) -> Self::Future {
+    fn call(&self, request: Request<ReplayBody>) -> Self::Future {
         let progress = request.body().progress();
         ResponseFuture {
             frames: progress.frames(),

@@ -16,7 +16,6 @@
 use std::{
     fmt,
     future::Future,
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -25,14 +24,14 @@ use std::{
 use http::{Request, Response, header::AUTHORIZATION};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer};
 
 use super::{
     policy::{Gate, RateLimited},
     route::{Upstream, User},
 };
 use crate::{
-    http::{access_log::Record, body::Body, replay::ReplayBody},
+    http::{access_log::Record, body::Body, replay::ReplayBody, service::Service},
     telemetry::trace::{self, Kind, OpenSpan, SpanContext, TRACEPARENT},
     token::{Bearer, TokenFuture, TokenSource},
 };
@@ -76,19 +75,19 @@ pin_project! {
     where
         S: Service<Request<ReplayBody>>,
     {
-        inner: S,
         record: Arc<Record>,
         since: Instant,
         #[pin]
-        state: State<S::Future>,
+        state: State<S, S::Future>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F> {
+    enum State<S, F> {
         Invalid { error: Option<BoxError> },
         Token {
+            inner: S,
             request: Option<Request<ReplayBody>>,
             toll: Option<Toll>,
             lookup: Option<OpenSpan>,
@@ -161,14 +160,7 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, mut attempt: Attempt) -> Self::Future {
-        // The clone has not been polled ready, so the original must serve this request.
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
+    fn call(&self, mut attempt: Attempt) -> Self::Future {
         let is_replay = attempt.bearer.is_some();
         let lookup = if is_replay {
             None
@@ -190,11 +182,12 @@ where
             let toll = has_toll.then_some(Toll { upstream, user });
             toll.map_or(Ok(()), |toll| toll.pay(&record)).map_or_else(
                 |error| invalid(error.into()),
-                |()| send(&mut inner, request, bearer, &record, replay),
+                |()| send(&self.inner, request, bearer, &record, replay),
             )
         } else {
             match user.at(upstream.provider.name()) {
                 Ok(key) => State::Token {
+                    inner: self.inner.clone(),
                     request: Some(request),
                     toll: has_toll.then_some(Toll { upstream, user }),
                     lookup,
@@ -204,7 +197,6 @@ where
             }
         };
         ResponseFuture {
-            inner,
             record,
             since: Instant::now(),
             state,
@@ -213,12 +205,12 @@ where
 }
 
 fn send<S>(
-    inner: &mut S,
+    inner: &S,
     mut request: Request<ReplayBody>,
     bearer: Arc<Bearer>,
     record: &Record,
     replay: Option<SpanContext>,
-) -> State<S::Future>
+) -> State<S, S::Future>
 where
     S: Service<Request<ReplayBody>>,
 {
@@ -302,7 +294,7 @@ fn end_upstream<E>(open: Option<OpenSpan>, response: &Result<Response<Body>, E>)
     });
 }
 
-const fn invalid<F>(error: BoxError) -> State<F> {
+const fn invalid<S, F>(error: BoxError) -> State<S, F> {
     State::Invalid { error: Some(error) }
 }
 
@@ -332,6 +324,7 @@ where
                     return Poll::Ready(Err(error.take().expect("polled after completion")));
                 }
                 StateProj::Token {
+                    inner,
                     request,
                     toll,
                     lookup,
@@ -347,7 +340,7 @@ where
                     if let Some(toll) = toll.take() {
                         toll.pay(this.record)?;
                     }
-                    send(this.inner, request, token, this.record, None)
+                    send(inner, request, token, this.record, None)
                 }
                 StateProj::Inner {
                     bearer,

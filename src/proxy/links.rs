@@ -16,6 +16,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -26,13 +27,12 @@ use pin_project_lite::pin_project;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer};
 
-use super::route::{Caller, Routed};
-use crate::{
-    base::ids::ProviderName,
-    http::body::{Body, Read},
-    provider::ApiBase,
+use super::route::{Caller, Routed, Upstream};
+use crate::http::{
+    body::{Body, Read},
+    service::Service,
 };
 
 /// Longer list answers pass untouched: a page of 100 events has about 200 KiB.
@@ -61,8 +61,7 @@ pub(super) struct Links<S> {
 /// How links to one provider look to one caller.
 #[derive(Clone, Debug)]
 struct Rewrite {
-    base: ApiBase,
-    provider: ProviderName,
+    upstream: Arc<Upstream>,
     /// What the caller calls us, if it said.
     host: Option<Authority>,
     pages: bool,
@@ -114,11 +113,7 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, mut routed: Routed) -> Self::Future {
+    fn call(&self, mut routed: Routed) -> Self::Future {
         let rewrite = Rewrite::of(&routed);
         if rewrite.as_ref().is_some_and(|rewrite| rewrite.pages) {
             let headers = routed.request.headers_mut();
@@ -176,26 +171,26 @@ impl Rewrite {
         let Caller::Prefix(host) = &routed.caller else {
             return None;
         };
-        let provider = &routed.upstream.provider;
         Some(Self {
-            base: provider.api_base().clone(),
-            provider: provider.name().clone(),
+            upstream: Arc::clone(&routed.upstream),
             host: host.clone(),
-            pages: provider.has_absolute_page_links() && routed.request.method() == Method::GET,
+            pages: routed.upstream.provider.has_absolute_page_links()
+                && routed.request.method() == Method::GET,
         })
     }
 
     /// `link` as the caller can use it; `None` if it does not lead to the API.
     fn link(&self, link: &str) -> Option<String> {
+        let base = self.upstream.provider.api_base();
         let rest = if link.starts_with('/') && !link.starts_with("//") {
-            link.strip_prefix(self.base.prefix())?
+            link.strip_prefix(base.prefix())?
         } else {
             let (scheme, after) = link.split_once("://")?;
             let end = after.find(['/', '?', '#']).unwrap_or(after.len());
             let (authority, path) = after.split_at_checked(end)?;
-            let same = scheme.eq_ignore_ascii_case(self.base.scheme().as_str())
-                && authority.eq_ignore_ascii_case(self.base.authority().as_str());
-            path.strip_prefix(self.base.prefix()).filter(|_| same)?
+            let same = scheme.eq_ignore_ascii_case(base.scheme().as_str())
+                && authority.eq_ignore_ascii_case(base.authority().as_str());
+            path.strip_prefix(base.prefix()).filter(|_| same)?
         };
         let whole = rest.is_empty() || rest.starts_with(['/', '?', '#']);
         whole.then(|| format!("{}{rest}", self.here()))
@@ -203,9 +198,10 @@ impl Rewrite {
 
     /// `http://host/provider`, or `/provider`. Made when it is needed: few answers have links.
     fn here(&self) -> String {
+        let provider = self.upstream.provider.name();
         match &self.host {
-            Some(host) => format!("http://{host}/{}", self.provider),
-            None => format!("/{}", self.provider),
+            Some(host) => format!("http://{host}/{provider}"),
+            None => format!("/{provider}"),
         }
     }
 
@@ -280,11 +276,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{provider::ApiBase, proxy::tests::world::scripted};
 
     fn rewrite(base: &str) -> Rewrite {
+        let mut provider = scripted("127.0.0.1:1".parse().unwrap());
+        provider.base = ApiBase::parse(base).unwrap();
         Rewrite {
-            base: ApiBase::parse(base).unwrap(),
-            provider: ProviderName::parse("calendly").unwrap(),
+            upstream: Arc::new(Upstream::new(Arc::new(provider), None)),
             host: Some("127.0.0.1:7420".parse().unwrap()),
             pages: true,
         }

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::Instant;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer};
 use zeroize::Zeroizing;
 
 use super::route::{Destination, LocalCall, Routed};
@@ -37,7 +37,10 @@ use crate::{
         clock::{SharedClock, Timestamp},
         ids::{ConnectionKey, Generation, ProviderName, UserId},
     },
-    http::body::{Body, Read},
+    http::{
+        body::{Body, Read},
+        service::Service,
+    },
     token::{self, ReauthReason, TokenSource},
 };
 
@@ -229,11 +232,7 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, destination: Destination) -> Self::Future {
+    fn call(&self, destination: Destination) -> Self::Future {
         match destination {
             Destination::Provider(routed) => ResponseFuture::Inner {
                 inner: self.inner.call(routed),
@@ -360,26 +359,6 @@ fn json(body: Vec<u8>) -> Result<Response<Body>, BoxError> {
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-/// Adds where to connect to an error that says that its user is not connected.
-pub(super) fn with_connect_url(error: BoxError, connections: &dyn LocalCalls) -> BoxError {
-    let error = match error.downcast::<token::Error>() {
-        Ok(error) => *error,
-        Err(other) => return other,
-    };
-    let (token::Error::NotConnected { key } | token::Error::NeedsReauth { key, .. }) = &error
-    else {
-        return error.into();
-    };
-    match connections.connect_url(key) {
-        Some(connect_url) => Unconnected {
-            source: error,
-            connect_url,
-        }
-        .into(),
-        None => error.into(),
-    }
 }
 
 // === impl ResponseFuture ===

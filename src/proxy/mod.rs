@@ -6,9 +6,9 @@
 //! * `policy`: what may be called, and how often.
 //! * `local`: the calls under `/-/`, which this process answers itself.
 //! * `strip`, `links`: what does not pass, and what must be rewritten to stay usable.
-//! * `recover`, `inject`, `deadline`: one attempt with a token, and at most one more.
+//! * `recover`, `inject`, `deadline`: one attempt with a token, and at most one more; `kept`: of what.
 //! * `admit`: how many requests at once.
-//! * `errors`: which error becomes which answer.
+//! * `errors`: which error becomes which answer; `connect_url`: where its user can connect.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,10 +17,12 @@ use http::HeaderName;
 use crate::{base::ids::ProviderName, http::Listen};
 
 mod admit;
+mod connect_url;
 mod deadline;
 mod errors;
 mod host;
 mod inject;
+mod kept;
 mod links;
 mod local;
 mod policy;
@@ -34,7 +36,7 @@ mod tests;
 
 pub use local::{ConnectLink, ConnectionView, Force, LinkError, LocalCalls};
 pub use policy::{InvalidRule, Limits, Mode, Policy, Rate, Rule};
-pub use stack::{Outbound, Wiring, stack};
+pub use stack::{Wiring, stack};
 
 /// `[outbound]`.
 #[derive(Clone, Debug)]

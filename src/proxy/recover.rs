@@ -17,7 +17,6 @@
 use std::{
     fmt,
     future::Future,
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -25,13 +24,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http::{HeaderMap, Request, Response, header};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::{BoxError, Layer, Service, ServiceExt};
+use tower::{BoxError, Layer};
 
 use super::{
     inject::{self, Answer, Attempt},
+    kept::KeptHead,
     route::{Routed, Upstream, User},
 };
 use crate::{
@@ -40,6 +40,7 @@ use crate::{
         body::{Body, Read},
         problem::{self, PROXY_STATUS},
         replay::{Replay, ReplayBody},
+        service::Service,
     },
     provider::{Judgement, Verdict},
     telemetry::trace::{Kind, OpenSpan},
@@ -63,16 +64,14 @@ pub(super) struct RecoverLayer {
 /// Recovers from refused tokens; see the [module docs](self).
 #[derive(Clone)]
 pub(super) struct Recover<S> {
-    inner: S,
+    inner: Arc<S>,
     tokens: Arc<dyn TokenSource>,
     keep: usize,
 }
 
 /// Everything a second attempt is made of.
 struct Again {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    head: KeptHead,
     replay: Replay,
     upstream: Arc<Upstream>,
     user: User,
@@ -95,7 +94,7 @@ pin_project! {
     where
         S: Service<Attempt>,
     {
-        inner: Option<S>,
+        inner: Option<Arc<S>>,
         again: Option<Again>,
         #[pin]
         state: State<S::Future>,
@@ -125,7 +124,7 @@ impl<S> Layer<S> for RecoverLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         Recover {
-            inner,
+            inner: Arc::new(inner),
             tokens: Arc::clone(&self.tokens),
             keep: self.keep,
         }
@@ -136,34 +135,27 @@ impl<S> Layer<S> for RecoverLayer {
 
 impl<S> Service<Routed> for Recover<S>
 where
-    S: Service<Attempt, Response = Answer, Error = BoxError> + Clone + Send + 'static,
+    S: Service<Attempt, Response = Answer, Error = BoxError> + Send + Sync + 'static,
     S::Future: Send,
 {
     type Response = Response<Body>;
     type Error = BoxError;
-    type Future = ResponseFuture<S>;
+    /// Boxed here, so that everything further out moves a pointer instead of all that is kept for a
+    /// second attempt.
+    type Future = Pin<Box<ResponseFuture<S>>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, routed: Routed) -> Self::Future {
-        // The clone has not been polled ready, so the original must serve this request.
-        let clone = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, clone);
+    fn call(&self, routed: Routed) -> Self::Future {
         let (parts, body) = routed.request.into_parts();
         let (body, replay) = ReplayBody::new(body, self.keep);
         let again = Again {
-            method: parts.method.clone(),
-            uri: parts.uri.clone(),
-            headers: parts.headers.clone(),
+            head: KeptHead::of(&parts, routed.target),
             replay,
             upstream: Arc::clone(&routed.upstream),
             user: routed.user.clone(),
             record: Arc::clone(&routed.record),
             tokens: Arc::clone(&self.tokens),
         };
-        let answer = inner.call(Attempt {
+        let answer = self.inner.call(Attempt {
             request: Request::from_parts(parts, body),
             upstream: routed.upstream,
             user: routed.user,
@@ -171,11 +163,11 @@ where
             bearer: None,
             replay: None,
         });
-        ResponseFuture {
-            inner: Some(inner),
+        Box::pin(ResponseFuture {
+            inner: Some(Arc::clone(&self.inner)),
             again: Some(again),
             state: State::First { answer },
-        }
+        })
     }
 }
 
@@ -192,7 +184,7 @@ impl<S: fmt::Debug> fmt::Debug for Recover<S> {
 
 impl<S> Future for ResponseFuture<S>
 where
-    S: Service<Attempt, Response = Answer, Error = BoxError> + Send + 'static,
+    S: Service<Attempt, Response = Answer, Error = BoxError> + Send + Sync + 'static,
     S::Future: Send,
 {
     type Output = Result<Response<Body>, BoxError>;
@@ -230,7 +222,7 @@ impl Again {
     /// Dropping the future loses the answer, never a renewal that was begun.
     async fn recover<S>(
         self,
-        inner: S,
+        inner: Arc<S>,
         answer: Answer,
         judgement: Judgement,
     ) -> Result<Response<Body>, BoxError>
@@ -285,7 +277,7 @@ impl Again {
 
     async fn replay<S>(
         self,
-        inner: S,
+        inner: Arc<S>,
         refused: Response<Body>,
         bearer: Arc<Bearer>,
         span: Option<OpenSpan>,
@@ -294,9 +286,7 @@ impl Again {
         S: Service<Attempt, Response = Answer, Error = BoxError>,
     {
         let Self {
-            method,
-            uri,
-            headers,
+            head,
             replay,
             upstream,
             user,
@@ -314,19 +304,15 @@ impl Again {
         };
         drop(refused);
         record.note(|facts| facts.replayed = true);
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
         let attempt = Attempt {
-            request,
+            request: head.into_request(&upstream, body)?,
             upstream: Arc::clone(&upstream),
             user,
             record,
             bearer: Some(bearer),
             replay: span.as_ref().map(OpenSpan::context),
         };
-        let answer = inner.oneshot(attempt).await?;
+        let answer = inner.call(attempt).await?;
         let head = &answer.response;
         let judgement = upstream.provider.judge(head.status(), head.headers());
         let second = read(&upstream, answer.response, &answer.bearer, judgement).await?;

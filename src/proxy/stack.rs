@@ -4,16 +4,17 @@ use std::{convert::Infallible, fmt, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tower::{BoxError, Service, ServiceBuilder, util::BoxCloneSyncService};
+use tower::ServiceBuilder;
 
 use super::{
     Config, LocalCalls,
     admit::AdmitLayer,
+    connect_url::ConnectUrlLayer,
     deadline::DeadlineLayer,
     errors,
     inject::{Attempt, InjectLayer},
     links::LinksLayer,
-    local::{self, Calls, LocalLayer},
+    local::{Calls, LocalLayer},
     policy::AllowLayer,
     recover::RecoverLayer,
     route::{RouteLayer, Routed},
@@ -24,16 +25,15 @@ use crate::{
     http::{
         access_log::{AccessLogLayer, LoggedBody, Observe},
         body::Body,
-        client::Client,
+        client::{self, Client},
         problem::RescueLayer,
+        replay::ReplayBody,
+        service::{MapBody, Service},
     },
     provider::SharedProvider,
     telemetry::trace::Tracer,
     token::TokenSource,
 };
-
-/// What the outbound listener serves.
-pub type Outbound = BoxCloneSyncService<Request<Incoming>, Response<LoggedBody<Body>>, Infallible>;
 
 /// What the outbound stack is made of.
 pub struct Wiring {
@@ -55,8 +55,21 @@ pub struct Wiring {
     pub tracer: Option<Tracer>,
 }
 
+/// The way to the providers, which is shared.
+#[derive(Clone)]
+struct Wire(Client);
+
 /// Builds the stack. Outermost first; every layer says why it stands where it does.
-pub fn stack(wiring: Wiring) -> Outbound {
+pub fn stack(
+    wiring: Wiring,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<LoggedBody<Body>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send
++ 'static {
     let Wiring {
         config,
         providers,
@@ -75,14 +88,14 @@ pub fn stack(wiring: Wiring) -> Outbound {
         token_reads: config.token_reads,
     };
     let service = ServiceBuilder::new()
-        // One body type for everything below, whoever made the body.
-        .map_request(|request: Request<Incoming>| request.map(Body::from))
+        // One body type for everything inside, whoever made the body.
+        .layer_fn(|inner| MapBody::new(inner, Body::from))
         // Outermost, so that problems and abandoned requests are logged and counted, too.
         .layer(AccessLogLayer::new(observer).traced(tracer))
         // Above everything that fails: one table turns every error into an answer.
         .layer(RescueLayer::new(errors::problem))
         // Where to connect, for users who are not; below the table, which knows nothing of links.
-        .map_err(move |error: BoxError| local::with_connect_url(error, &*links))
+        .layer(ConnectUrlLayer::new(links))
         // Before any work is done for a request, because refusing must be cheap.
         .layer(AdmitLayer::new(config.max_in_flight))
         // Whom it is for; from here on a request has a provider and a user.
@@ -106,8 +119,8 @@ pub fn stack(wiring: Wiring) -> Outbound {
         .layer(InjectLayer::new(tokens))
         // Around each attempt, so that waiting for a token is not the provider's time.
         .layer(DeadlineLayer::new(config.response_timeout))
-        .service(client);
-    BoxCloneSyncService::new(service)
+        .service(Wire(client));
+    Arc::new(service)
 }
 
 /// Pins what the next service takes, so that a mistake in the chain is reported next to its cause.
@@ -121,5 +134,17 @@ impl fmt::Debug for Wiring {
             .field("config", &self.config)
             .field("providers", &self.providers)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Wire ===
+
+impl Service<Request<ReplayBody>> for Wire {
+    type Response = Response<Body>;
+    type Error = client::Error;
+    type Future = client::ResponseFuture;
+
+    fn call(&self, request: Request<ReplayBody>) -> Self::Future {
+        tower::Service::call(&mut self.0.clone(), request)
     }
 }

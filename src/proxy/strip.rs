@@ -22,11 +22,11 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Response, Version, header};
 use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use tower::Layer;
 
 use super::route::Routed;
 use crate::{
-    http::{body::Body, hop_by_hop},
+    http::{body::Body, hop_by_hop, names::Names, service::Service},
     telemetry::trace::TRACE_HEADERS,
 };
 
@@ -34,7 +34,7 @@ use crate::{
 ///
 /// `x-cal-*`: together they outrank a bearer at Cal.com. `origin`: makes Cal.com refuse a managed
 /// user's token. `host`: is the provider's.
-const FORBIDDEN: [&str; 11] = [
+const FORBIDDEN: Names = Names::new(&[
     "authorization",
     "cookie",
     "origin",
@@ -46,7 +46,7 @@ const FORBIDDEN: [&str; 11] = [
     "x-real-ip",
     "x-cal-client-id",
     "x-cal-secret-key",
-];
+]);
 /// Families of such fields.
 const FORBIDDEN_PREFIXES: [&str; 2] = ["x-forwarded-", "proxy-"];
 
@@ -102,11 +102,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut routed: Routed) -> Self::Future {
+    fn call(&self, mut routed: Routed) -> Self::Future {
         let version = routed.request.version();
         let headers = routed.request.headers_mut();
         strip_request(headers, self.propagate);
@@ -125,7 +121,7 @@ where
 fn strip_request(headers: &mut HeaderMap, propagate: bool) {
     hop_by_hop::strip(headers, |name| {
         let name = name.as_str();
-        FORBIDDEN.contains(&name)
+        FORBIDDEN.has(name)
             || (!propagate && TRACE_HEADERS.contains(&name))
             || FORBIDDEN_PREFIXES
                 .iter()

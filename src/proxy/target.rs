@@ -7,6 +7,7 @@
 //! 3. From the query only `access_token` is removed (RFC 6750 §2.3: it would be a second credential),
 //!    however it is spelled; the rest passes byte for byte.
 
+use bytes::Bytes;
 use http::uri::{InvalidUri, PathAndQuery};
 use thiserror::Error;
 
@@ -47,11 +48,19 @@ pub(super) enum InvalidTarget {
 /// Whether `path` (which begins with `/`) may be appended to an API's base.
 pub(super) fn check_path(path: &str) -> Result<(), InvalidTarget> {
     let bytes = path.as_bytes();
-    if !bytes.iter().all(u8::is_ascii_graphic) {
-        return Err(InvalidTarget::StrayByte);
+    let (mut is_plain, mut has_escapes) = (!bytes.starts_with(b"//"), false);
+    for byte in bytes {
+        match byte {
+            b'%' => has_escapes = true,
+            b'.' | b'\\' => is_plain = false,
+            b'!'..=b'~' => {}
+            _ => return Err(InvalidTarget::StrayByte),
+        }
     }
-    check_segments(bytes)?;
-    if !bytes.contains(&b'%') {
+    if !is_plain {
+        check_segments(bytes)?;
+    }
+    if !has_escapes {
         return Ok(());
     }
     let mut decoded = bytes.to_vec();
@@ -110,15 +119,18 @@ fn hex(digit: u8) -> Option<u8> {
         .and_then(|value| u8::try_from(value).ok())
 }
 
-/// `path` and `query` as a target, without `access_token` parameters.
-pub(super) fn build(path: &str, query: Option<&str>) -> Result<PathAndQuery, InvalidUri> {
-    let Some(query) = query else {
-        return PathAndQuery::try_from(path);
-    };
-    let mut target = String::with_capacity(path.len() + 1 + query.len());
+/// `path` below `prefix`, and `query`, as a target, without `access_token` parameters.
+pub(super) fn build(
+    prefix: &str,
+    path: &str,
+    query: Option<&str>,
+) -> Result<PathAndQuery, InvalidUri> {
+    let room = query.map_or(0, |query| 1 + query.len());
+    let mut target = String::with_capacity(prefix.len() + path.len() + room);
+    target.push_str(prefix);
     target.push_str(path);
     let mut separator = Some('?');
-    for parameter in query.split('&') {
+    for parameter in query.into_iter().flat_map(|query| query.split('&')) {
         // Some frameworks split at semicolons as well: a token hidden behind one goes, too.
         let kept = if parameter.contains(';') {
             let honest: Vec<&str> = parameter.split(';').filter(|p| !is_token(p)).collect();
@@ -132,7 +144,8 @@ pub(super) fn build(path: &str, query: Option<&str>) -> Result<PathAndQuery, Inv
         target.push(separator.replace('&').unwrap_or('&'));
         target.push_str(&kept);
     }
-    PathAndQuery::try_from(target)
+    // The text itself becomes the target, without another copy.
+    PathAndQuery::from_maybe_shared(Bytes::from(target))
 }
 
 /// Whether `parameter` is named `access_token` in any case or encoding, or is an element of an array
@@ -226,7 +239,7 @@ mod tests {
             ("a&&b", "/p?a&&b"),
             ("a;b", "/p?a;b"),
         ] {
-            assert_eq!(build("/p", Some(query)).unwrap(), *kept, "{query}");
+            assert_eq!(build("", "/p", Some(query)).unwrap(), *kept, "{query}");
         }
     }
 
@@ -234,7 +247,7 @@ mod tests {
         #[test]
         fn queries_without_a_token_pass_byte_for_byte(query in "[a-zA-Z0-9=&;%+._~-]{0,40}") {
             prop_assume!(!query.to_lowercase().contains("token") && !query.contains('%'));
-            let built = build("/p", Some(&query)).unwrap();
+            let built = build("", "/p", Some(&query)).unwrap();
             prop_assert_eq!(built.as_str(), format!("/p?{query}"));
         }
 

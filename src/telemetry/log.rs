@@ -4,6 +4,7 @@
 //!    unless a directive names them.
 //! 2. Text is for people, coloured on a terminal only. JSON is one flat object a line, which says to
 //!    which trace it belongs.
+//! 3. The lines of requests look the same, and take a [shorter way](super::access).
 
 use std::{
     fmt,
@@ -23,7 +24,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::{Config, LogFormat, fields::PlainFields, panics, trace};
+use super::{Config, LogFormat, access, fields::PlainFields, panics, trace};
 
 /// Libraries whose `debug` drowns everybody else's.
 const NOISY: [&str; 8] = [
@@ -55,14 +56,18 @@ pub enum Error {
 
 /// Sends the log of this process to standard error, panics included.
 pub fn init(config: &Config) -> Result<(), Error> {
-    let dispatch = dispatch(config, io::stderr, io::stderr().is_terminal())?;
+    let is_terminal = io::stderr().is_terminal();
+    let dispatch = dispatch(config, io::stderr, is_terminal)?;
     set_global_default(dispatch).map_err(Error::Twice)?;
+    if !is_terminal {
+        access::write_straight(config.log_format);
+    }
     panics::log_them();
     Ok(())
 }
 
 /// A subscriber that writes to `writer`.
-fn dispatch<W>(config: &Config, writer: W, terminal: bool) -> Result<Dispatch, Error>
+pub(super) fn dispatch<W>(config: &Config, writer: W, terminal: bool) -> Result<Dispatch, Error>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {

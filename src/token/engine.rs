@@ -413,7 +413,7 @@ impl Engine {
     }
 
     pub(super) fn store_failed(&self, key: &ConnectionKey, error: &store::Error) {
-        self.observer.store_failed();
+        self.observer.store_failed(error);
         tracing::warn!(
             provider = %key.provider, user = %key.user,
             error = error as &dyn std::error::Error, "the store failed",

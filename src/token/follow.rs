@@ -62,7 +62,7 @@ pub(super) async fn changes(engine: Arc<Engine>) {
             }
             Err(error) => {
                 failures += 1;
-                engine.observer.store_failed();
+                engine.observer.store_failed(&error);
                 if failures == 1 {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,

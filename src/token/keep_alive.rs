@@ -155,7 +155,7 @@ impl Sweep {
     }
 
     fn store_failed(&self, error: &store::Error) {
-        self.engine.observer.store_failed();
+        self.engine.observer.store_failed(error);
         tracing::warn!(
             duty = %self.post.duty(),
             error = error as &dyn std::error::Error,

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use crate::{
     base::ids::{ConnectionKey, Generation, ProviderName},
     provider::CallError,
-    store::{Digest, ReauthReason, Redemption},
+    store::{self, Digest, ReauthReason, Redemption},
     telemetry::trace::Tracer,
 };
 
@@ -26,8 +26,8 @@ pub trait Observer: Send + Sync + fmt::Debug + 'static {
     /// So many renewals wait in the spool.
     fn spooled(&self, waiting: usize);
 
-    /// The store failed.
-    fn store_failed(&self);
+    /// The store failed like this.
+    fn store_failed(&self, error: &store::Error);
 
     /// What traces renewals, if anything does.
     fn tracer(&self) -> Option<&Tracer> {
@@ -132,5 +132,5 @@ impl Observer for Unobserved {
     fn renewed(&self, _: &Renewal<'_>) {}
     fn needs_reauth(&self, _: &ConnectionKey, _: ReauthReason) {}
     fn spooled(&self, _: usize) {}
-    fn store_failed(&self) {}
+    fn store_failed(&self, _: &store::Error) {}
 }

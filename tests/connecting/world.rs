@@ -102,7 +102,7 @@ impl Observer for Remembering {
         self.0.0.remember(issued);
     }
     fn spooled(&self, _: usize) {}
-    fn store_failed(&self) {}
+    fn store_failed(&self, _: &daypass::store::Error) {}
 }
 
 #[async_trait]

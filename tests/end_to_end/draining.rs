@@ -38,6 +38,24 @@ async fn told_to_end_it_finishes_what_flows_and_takes_nothing_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn when_it_has_ended_every_request_is_in_the_log() {
+    let world = World::open().await;
+    world.valid_at_calendly("anna").await;
+    let mut sidecar = world.sidecar().await;
+    for _ in 0..40 {
+        sidecar.get("anna", "/calendly/users/me").await.must_be(200);
+    }
+    sidecar.terminate();
+    assert_eq!(sidecar.ended().await, Some(0));
+    until("what was written is read", async || {
+        let lines = sidecar.log.lines();
+        let told = lines.iter().filter(|line| line["message"] == "request");
+        (told.count() == 40).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn told_to_linger_it_serves_on_and_says_that_it_is_going() {
     let world = World::open().await;
     world.valid_at_calendly("anna").await;

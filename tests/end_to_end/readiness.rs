@@ -41,6 +41,23 @@ async fn a_store_that_is_down_is_told_and_requests_may_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_failed_a_request_is_told_by_the_time_that_the_request_is_answered() {
+    let world = World::open().await;
+    world.expired_at_calendly("anna").await;
+    let sidecar = world.sidecar().await;
+    told(&sidecar, "store", "ready").await;
+    let thief = Connection::open(world.database()).unwrap();
+    thief.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answer = sidecar.get("anna", "/calendly/users/me").await;
+    answer.must_be_problem(503, "store-unavailable");
+    let report = sidecar.admin("/readyz").await.json();
+    let store = &report["components"]["store"];
+    assert_eq!(store["status"], "degraded", "{report}");
+    let reason = store["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("another process keeps"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_missing_is_told_by_its_name() {
     let world = World::open().await;
     world.valid_at_calendly("anna").await;

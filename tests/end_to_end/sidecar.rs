@@ -126,6 +126,18 @@ impl Written {
             .into_iter()
             .find(|line| line["message"] == message)
     }
+
+    /// The line of the first request whose path begins so; such lines may come a little later.
+    pub(crate) async fn request(&self, path: &str) -> Value {
+        let is_it = |line: &Value| {
+            let is_here = |told: &str| told.starts_with(path);
+            line["message"] == "request" && line["path"].as_str().is_some_and(is_here)
+        };
+        until("the line of a request", async || {
+            self.lines().into_iter().find(is_it)
+        })
+        .await
+    }
 }
 
 // === impl Sidecar ===

@@ -95,7 +95,7 @@ async fn a_request_continues_the_apps_trace_and_the_provider_hears_nothing_of_it
         assert!(!told.contains(secret), "{secret} in {told}");
     }
     // The line of the access log says where to look.
-    let line = sidecar.log.line("request").unwrap();
+    let line = sidecar.log.request("").await;
     assert_eq!(line["trace_id"], TRACE, "{line}");
     assert_eq!(line["span_id"], hex::encode(&server.span_id), "{line}");
 }
@@ -180,10 +180,12 @@ async fn the_app_and_the_ratio_decide_what_is_recorded() {
         "/calendly/users/me"
     );
     // The log says which trace it is even if that is not recorded.
-    let lines = sidecar.log.lines();
-    let of = |path: &str| lines.iter().find(|line| line["path"] == path).unwrap();
-    assert_eq!(of("/calendly/_sink")["trace_id"], TRACE);
-    assert_eq!(of("/calendly/users/me").get("trace_id"), None);
+    let log = &sidecar.log;
+    assert_eq!(log.request("/calendly/_sink").await["trace_id"], TRACE);
+    assert_eq!(
+        log.request("/calendly/users/me").await.get("trace_id"),
+        None
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +215,7 @@ async fn without_a_collector_the_context_still_ends_here() {
         !answer.must_be(200).body.contains("traceparent"),
         "{answer:?}"
     );
-    let line = sidecar.log.line("request").unwrap();
+    let line = sidecar.log.request("").await;
     assert_eq!(line.get("trace_id"), None);
     let metrics = sidecar.admin("/metrics").await.body;
     assert!(!metrics.contains("trace_id"), "{metrics}");

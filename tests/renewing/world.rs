@@ -98,7 +98,7 @@ impl Observer for Heard {
         self.issued.lock().push(issued);
     }
     fn spooled(&self, _: usize) {}
-    fn store_failed(&self) {}
+    fn store_failed(&self, _: &daypass::store::Error) {}
 }
 
 impl World {

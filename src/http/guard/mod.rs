@@ -5,7 +5,9 @@
 //!    Within a head, the offending byte is replaced by NUL, which makes hyper answer 400 and close.
 //!    Within a body, where an answer may be under way, the connection is cut.
 //! 2. Everything else passes byte for byte. HTTP/2 is recognised by its preface and not looked at.
-//! 3. A connection that says nothing is closed after [`FIRST_BYTE`], one that stops midway through a
+//! 3. Whether a caller has left whose request is under way is seen [here](Guard::poll_left): hyper would
+//!    take a buffer for looking, for every request.
+//! 4. A connection that says nothing is closed after [`FIRST_BYTE`], one that stops midway through a
 //!    head after [`HEAD`], one without a request between [`IDLE`] and twice that. A request under way
 //!    has no limit here.
 
@@ -16,19 +18,25 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
+use bytes::Bytes;
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::coop::has_budget_remaining,
     time::{Instant, Sleep, sleep},
 };
 
 mod scan;
 
 use scan::{Scan, Within};
+
+/// How much is read at once of what comes while a request is under way. Few callers send anything.
+const AHEAD: usize = 512;
 
 /// How long a new connection may say nothing. Clients that connect ahead of need get their time.
 pub const FIRST_BYTE: Duration = Duration::from_secs(30);
@@ -38,16 +46,23 @@ pub const HEAD: Duration = Duration::from_secs(15);
 /// clients give an idle connection up by themselves, so that it is they who close it.
 pub const IDLE: Duration = Duration::from_secs(75);
 
-/// Guards one connection; see the [module docs](self).
-pub struct Guard<T> {
+/// Guards one connection; see the [module docs](self). Clones are the same: one for hyper, one for who
+/// watches.
+pub struct Guard<T>(Arc<Mutex<Gate<T>>>);
+
+struct Gate<T> {
     inner: T,
     scan: Scan,
     requests: Requests,
     timer: Pin<Box<Sleep>>,
+    /// Whom the timer wakes as it is set; `None` once it was set anew.
+    woken: Option<Waker>,
     phase: Phase,
     /// Whether anything happened since the timer was last looked at.
     touched: bool,
     closed: bool,
+    /// What a caller sent while its last request was under way. Looked at, and not read by hyper yet.
+    ahead: Bytes,
     /// What hyper is still to be fed after a refusal: it looks at a head that came in pieces only
     /// once that has an end.
     ending: &'static [u8],
@@ -112,18 +127,37 @@ impl Drop for Underway {
 impl<T> Guard<T> {
     /// Guards `inner`; `requests` tells whether it is idle.
     pub fn new(inner: T, requests: Requests) -> Self {
-        Self {
+        Self(Arc::new(Mutex::new(Gate {
             inner,
             scan: Scan::new(),
             requests,
             timer: Box::pin(sleep(FIRST_BYTE)),
+            woken: None,
             phase: Phase::First,
             touched: false,
             closed: false,
+            ahead: Bytes::new(),
             ending: b"",
-        }
+        })))
     }
+}
 
+impl<T: AsyncRead + Unpin> Guard<T> {
+    /// Whether the caller has left, who has sent all of a request. Never ready while hyper is to read.
+    pub fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.lock().poll_left(cx)
+    }
+}
+
+impl<T> Clone for Guard<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+// === impl Gate ===
+
+impl<T> Gate<T> {
     /// Whether the connection's time is up. Called only when there is nothing to read.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let phase = match self.scan.within() {
@@ -136,18 +170,40 @@ impl<T> Guard<T> {
         if phase != self.phase {
             self.phase = phase;
             let limit = if phase == Phase::Head { HEAD } else { IDLE };
-            self.timer.as_mut().reset(Instant::now() + limit);
+            self.set_timer(limit);
         }
         loop {
-            ready!(self.timer.as_mut().poll(cx));
+            ready!(self.poll_timer(cx));
             let busy = self.touched || !self.requests.none();
             if phase != Phase::Idle || !busy {
                 return Poll::Ready(());
             }
             // Looking only now and then spares every request the price of setting a timer.
             self.touched = false;
-            self.timer.as_mut().reset(Instant::now() + IDLE);
+            self.set_timer(IDLE);
         }
+    }
+
+    fn set_timer(&mut self, limit: Duration) {
+        self.timer.as_mut().reset(Instant::now() + limit);
+        self.woken = None;
+    }
+
+    /// Asks the timer only where it has something new to tell or to learn: asking costs more than
+    /// looking at a head.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let waits = self
+            .woken
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        if waits && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        // Without budget the timer does not even look who asks.
+        let is_heard = has_budget_remaining();
+        let polled = self.timer.as_mut().poll(cx);
+        self.woken = (is_heard && polled.is_pending()).then(|| cx.waker().clone());
+        polled
     }
 
     /// Looks at what has been read into `buf` after the first `before` bytes.
@@ -174,77 +230,110 @@ impl<T> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.closed {
-            let (now, later) = this
+impl<T: AsyncRead + Unpin> Gate<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let now = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(now));
+            return Poll::Ready(Ok(()));
+        }
+        if self.closed {
+            let (now, later) = self
                 .ending
                 .split_at_checked(buf.remaining())
-                .unwrap_or((this.ending, b""));
+                .unwrap_or((self.ending, b""));
             buf.put_slice(now);
-            this.ending = later;
+            self.ending = later;
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+        match Pin::new(&mut self.inner).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                this.touched = true;
-                Poll::Ready(this.inspect(buf, before))
+                self.touched = true;
+                Poll::Ready(self.inspect(buf, before))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
-                ready!(this.poll_late(cx));
+                ready!(self.poll_late(cx));
                 // To hyper, the caller has closed its side.
-                this.closed = true;
+                self.closed = true;
                 Poll::Ready(Ok(()))
             }
         }
+    }
+
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_whole = self.scan.within() == Within::Between;
+        if !is_whole || !self.ahead.is_empty() || self.closed {
+            return Poll::Pending;
+        }
+        let mut room = [0; AHEAD];
+        let mut buf = ReadBuf::new(&mut room);
+        match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
+            Ok(()) if buf.filled().is_empty() => Poll::Ready(()),
+            Err(_broken) => Poll::Ready(()),
+            Ok(()) => {
+                self.touched = true;
+                // It has begun another request, which hyper reads after this one.
+                let inspected = self.inspect(&mut buf, 0);
+                self.ahead = Bytes::copy_from_slice(buf.filled());
+                inspected.map_or(Poll::Ready(()), |()| Poll::Pending)
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.lock().poll_read(cx, buf)
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.touched = true;
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let mut gate = self.0.lock();
+        gate.touched = true;
+        Pin::new(&mut gate.inner).poll_write(cx, buf)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.lock().inner).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.lock().inner).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.touched = true;
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let mut gate = self.0.lock();
+        gate.touched = true;
+        Pin::new(&mut gate.inner).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.0.lock().inner.is_write_vectored()
     }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Guard<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gate = self.0.lock();
         f.debug_struct("Guard")
-            .field("inner", &self.inner)
-            .field("scan", &self.scan)
-            .field("phase", &self.phase)
+            .field("inner", &gate.inner)
+            .field("scan", &gate.scan)
+            .field("phase", &gate.phase)
             .finish_non_exhaustive()
     }
 }

@@ -12,11 +12,12 @@
 //! 8. framing fields in trailers.
 //!
 //! Works line by line, so that how the bytes are split cannot make a difference. A line that is split
-//! is put together first.
+//! is put together first. One that is whole, as nearly all are, is searched once: its end is the first
+//! byte of it that could be wrong.
 
 use std::mem;
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memchr3};
 use thiserror::Error;
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4).
@@ -210,6 +211,13 @@ impl Scan {
             State::ChunkSize => (MAX_CHUNK_LINE, Violation::Chunk),
             _ => (MAX_LINE, Violation::LineTooLong),
         };
+        if let Some(content) = self.clean_line(bytes, max) {
+            let used = content.len() + 2;
+            return self
+                .content(content)
+                .map(|()| used)
+                .map_err(|violation| (used, violation));
+        }
         let used = memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
         if self.partial.len() + used > max {
             return Err((used, too_long));
@@ -232,11 +240,24 @@ impl Scan {
         }
     }
 
+    /// The line that `bytes` begin with, if it is whole, short enough, and has none of what is wrong in
+    /// any line.
+    fn clean_line<'a>(&self, bytes: &'a [u8], max: usize) -> Option<&'a [u8]> {
+        let end = memchr3(b'\r', b'\n', 0, bytes).filter(|end| end + 2 <= max)?;
+        let (content, after) = bytes.split_at_checked(end)?;
+        (self.partial.is_empty() && after.starts_with(b"\r\n")).then_some(content)
+    }
+
     fn whole_line(&mut self, line: &[u8]) -> Scanned {
         let content = line.strip_suffix(b"\r\n").ok_or(Violation::BareLf)?;
         if memchr2(b'\r', 0, content).is_some() {
             return Err(Violation::StrayControl);
         }
+        self.content(content)
+    }
+
+    /// Looks at a line without its end, which has no control in it that must not be in one.
+    fn content(&mut self, content: &[u8]) -> Scanned {
         match self.state {
             State::ChunkSize => self.chunk_size(content),
             State::Start if content.is_empty() => Ok(()),
@@ -297,9 +318,11 @@ impl Framing {
             4 if name.eq_ignore_ascii_case(b"host") && mem::replace(&mut self.host, true) => {
                 return Err(Violation::Host);
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value)?,
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.content_length(value.trim_ascii())?;
+            }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                     return Err(Violation::TransferEncoding);
                 }
                 self.chunked = true;
@@ -323,18 +346,20 @@ impl Framing {
     }
 }
 
-/// Name and value of a header line.
+/// Name and value of a header line; the value with the space around it.
 fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Violation::ObsFold);
     }
-    let colon = memchr(b':', line).ok_or(Violation::BadName)?;
-    let (name, value) = line.split_at_checked(colon).ok_or(Violation::BadName)?;
-    if name.is_empty() || memchr2(b' ', b'\t', name).is_some() {
-        return Err(Violation::BadName);
+    // Names are short: looking at each byte costs less than to begin a search.
+    let end = line
+        .iter()
+        .position(|byte| *byte <= b' ' || *byte == b':')
+        .ok_or(Violation::BadName)?;
+    match line.split_at_checked(end) {
+        Some((name @ [_, ..], [b':', value @ ..])) => Ok((name, value)),
+        _ => Err(Violation::BadName),
     }
-    let value = value.strip_prefix(b":").unwrap_or(value);
-    Ok((name, value.trim_ascii()))
 }
 
 fn trailer(line: &[u8]) -> Scanned {

@@ -344,3 +344,33 @@ async fn a_request_under_way_keeps_its_connection() {
     drop(underway);
     assert!(closed_after(&mut guard).await <= 2 * IDLE);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_that_was_asked_without_budget_is_asked_again() {
+    use std::{future::poll_fn, task::Poll};
+
+    let (mut caller, served) = duplex(64);
+    let mut guard = Guard::new(served, Requests::default());
+    caller.write_all(b"GET / HT").await.unwrap();
+    guard.read_exact(&mut [0; 8]).await.unwrap();
+    poll_fn(|cx| {
+        while has_budget_remaining() {
+            let _either = std::pin::pin!(tokio::task::coop::consume_budget()).poll(cx);
+        }
+        assert!(guard.0.lock().poll_late(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!(closed_after(&mut guard).await, HEAD);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_another_task_took_over_is_still_closed() {
+    let (_caller, served) = duplex(64);
+    let mut guard = Guard::new(served, Requests::default());
+    let first = tokio::time::timeout(FIRST_BYTE / 2, closed_after(&mut guard)).await;
+    assert!(first.is_err());
+    #[expect(clippy::disallowed_methods, reason = "a task besides this one")]
+    let rest = tokio::spawn(async move { closed_after(&mut guard).await });
+    assert_eq!(rest.await.unwrap(), FIRST_BYTE / 2);
+}

@@ -1,25 +1,18 @@
 //! The one TLS configuration that every outgoing connection shares: providers, stores, the app.
 //!
-//! 1. Trusted are the platform's roots (or the compiled-in Mozilla roots where the image has none)
-//!    and, in addition, the certificates of the configured CA file ([`trust`]). The platform's are read
-//!    once.
+//! 1. Trusted are the platform's roots ([`platform`]) and, in addition, the certificates of the configured
+//!    CA file ([`trust`]).
 //! 2. TLS 1.2 and 1.3; certificate and host name are always verified.
 
-use std::{
-    io,
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::{io, path::Path, sync::Arc};
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
-    crypto::CryptoProvider,
-};
+use rustls::{ClientConfig, client::danger::ServerCertVerifier, crypto::CryptoProvider};
 use thiserror::Error;
 
+mod platform;
 mod trust;
 
+pub use platform::read_ahead;
 pub use trust::{pem_of, replace};
 
 /// Why there is no TLS configuration.
@@ -70,13 +63,10 @@ pub fn client_config(ca_file: Option<&Path>, alpn: Alpn) -> Result<ClientConfig,
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::Setup)?;
-    let builder = match ca_file {
-        None => builder.with_root_certificates(Arc::clone(platform())),
-        Some(path) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(trust::of(path)?),
-    };
-    let mut config = builder.with_no_client_auth();
+    let mut config = builder
+        .dangerous()
+        .with_custom_certificate_verifier(verifier(ca_file)?)
+        .with_no_client_auth();
     if alpn == Alpn::Http {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     }
@@ -85,16 +75,10 @@ pub fn client_config(ca_file: Option<&Path>, alpn: Alpn) -> Result<ClientConfig,
 
 /// What [`client_config`] verifies with, for those who ask about another moment.
 pub fn verifier(ca_file: Option<&Path>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
-    if let Some(path) = ca_file {
-        return Ok(trust::of(path)?);
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let roots = Arc::clone(platform());
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider);
-    let built = verifier.build();
-    built
-        .map_err(|error| Error::Setup(rustls::Error::General(error.to_string())))
-        .map(|verifier| verifier as Arc<dyn ServerCertVerifier>)
+    Ok(match ca_file {
+        Some(path) => trust::of(path)?,
+        None => Arc::new(platform::Platform::new()),
+    })
 }
 
 /// The platform's certificates and those of `ca_file` in PEM, for clients that take nothing else;
@@ -108,28 +92,14 @@ pub fn trusted_pem(ca_file: Option<&Path>) -> Result<Option<Arc<[u8]>>, Error> {
     Ok(pem_of(path))
 }
 
-fn platform() -> &'static Arc<RootCertStore> {
-    // Reading and parsing some 140 certificates takes longer than all the rest of a start, and each
-    // outgoing side asks for them.
-    static PLATFORM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    PLATFORM.get_or_init(|| Arc::new(platform_roots()))
-}
-
-fn platform_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let (added, _) =
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if added == 0 {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    roots
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+    use rustls::{
+        RootCertStore,
+        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    };
 
     use super::*;
 

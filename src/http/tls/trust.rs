@@ -89,7 +89,7 @@ impl Held {
             path: path.display().to_string(),
         };
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(file).collect();
-        let mut roots = RootCertStore::clone(platform());
+        let mut roots = RootCertStore::clone(platform::roots());
         let (added, refused) = match certificates {
             Ok(certificates) => roots.add_parsable_certificates(certificates),
             Err(_) => (0, 0),

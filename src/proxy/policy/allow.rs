@@ -16,12 +16,12 @@ use std::{
 use http::{HeaderMap, Method, Response};
 use pin_project_lite::pin_project;
 use thiserror::Error;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer};
 
 use super::{Gate, Mode, Rule, readings::readings};
 use crate::{
     base::ids::ProviderName,
-    http::{access_log::Objection, body::Body},
+    http::{access_log::Objection, body::Body, service::Service},
     proxy::route::Routed,
 };
 
@@ -97,11 +97,7 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, routed: Routed) -> Self::Future {
+    fn call(&self, routed: Routed) -> Self::Future {
         let judged = match &routed.upstream.gate {
             None => Ok(()),
             Some(gate) => gate.judge(&routed),

@@ -23,11 +23,11 @@ use std::{
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header,
-    uri::{Authority, PathAndQuery},
+    uri::Authority,
 };
 use pin_project_lite::pin_project;
 use thiserror::Error;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer};
 
 use super::{
     Config,
@@ -40,6 +40,7 @@ use crate::{
     http::{
         access_log::{Record, Tracked},
         body::Body,
+        service::Service,
     },
     provider::{Judgement, SharedProvider},
 };
@@ -63,10 +64,20 @@ pub(super) struct User(HeaderValue);
 #[derive(Debug)]
 pub(super) struct Routed {
     pub(super) request: Request<Body>,
+    pub(super) target: Target,
     pub(super) upstream: Arc<Upstream>,
     pub(super) user: User,
     pub(super) caller: Caller,
     pub(super) record: Arc<Record>,
+}
+
+/// What the caller asks for, from which the address at the provider is made.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// As the caller wrote it.
+    uri: Uri,
+    /// How much of its path names the provider.
+    from: usize,
 }
 
 /// How the caller wrote the provider, and so how links must look to be usable to it.
@@ -196,19 +207,16 @@ impl User {
     }
 
     pub(super) fn take(headers: &mut HeaderMap, name: &HeaderName) -> Result<Self, Refusal> {
-        let mut lines = headers.get_all(name).iter();
-        let value = match (lines.next(), lines.next()) {
-            (None, _) => return Err(Refusal::MissingUser(name.clone())),
-            (Some(_), Some(_)) => return Err(Refusal::InvalidUser(name.clone(), None)),
-            (Some(value), None) => value,
+        let before = headers.len();
+        let Some(value) = headers.remove(name) else {
+            return Err(Refusal::MissingUser(name.clone()));
         };
+        if before - headers.len() > 1 {
+            return Err(Refusal::InvalidUser(name.clone(), None));
+        }
         match value.to_str() {
             Ok("") => Err(Refusal::MissingUser(name.clone())),
-            Ok(text) if UserId::is_valid(text) => {
-                let value = value.clone();
-                headers.remove(name);
-                Ok(Self(value))
-            }
+            Ok(text) if UserId::is_valid(text) => Ok(Self(value)),
             _ => Err(Refusal::InvalidUser(name.clone(), Some(InvalidId::User))),
         }
     }
@@ -217,6 +225,34 @@ impl User {
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// `uri` without the first `from` bytes of its path, which end before a slash.
+    pub(super) const fn new(uri: Uri, from: usize) -> Self {
+        Self { uri, from }
+    }
+
+    /// The path below the API's own.
+    fn path(&self) -> &str {
+        match self.uri.path().get(self.from..) {
+            None | Some("") => "/",
+            Some(path) => path,
+        }
+    }
+
+    /// The address at `upstream`.
+    pub(super) fn address(&self, upstream: &Upstream) -> Result<Uri, InvalidTarget> {
+        let base = upstream.provider.api_base();
+        let whole = target::build(base.prefix(), self.path(), self.uri.query());
+        match whole.map(|whole| base.address(whole)) {
+            Ok(Ok(uri)) => Ok(uri),
+            // The library refuses only bytes that no target may have.
+            Ok(Err(_)) | Err(_) => Err(InvalidTarget::StrayByte),
+        }
     }
 }
 
@@ -264,11 +300,7 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, tracked: Tracked<Body>) -> Self::Future {
+    fn call(&self, tracked: Tracked<Body>) -> Self::Future {
         match self.table.route(tracked) {
             Ok(destination) => ResponseFuture::Inner {
                 inner: self.inner.call(destination),
@@ -297,14 +329,14 @@ impl Table {
         if !path.starts_with('/') {
             return Err(InvalidTarget::NoPath.into());
         }
-        let (upstream, rest, caller) = match addressee {
-            Addressee::Provider(index) => (self.at(index)?, path, Caller::Host),
+        let (upstream, from, caller) = match addressee {
+            Addressee::Provider(index) => (self.at(index)?, 0, Caller::Host),
             Addressee::Ourselves => {
                 if let Some(local) = path.strip_prefix("/-/") {
                     return self.local(local, &uri, request, &record);
                 }
                 match self.by_prefix(path) {
-                    Ok((upstream, rest)) => (upstream, rest, Caller::Prefix(authority)),
+                    Ok((upstream, from)) => (upstream, from, Caller::Prefix(authority)),
                     // A trick is called a trick, whatever name it would make.
                     Err(unknown) => return Err(fault(path).unwrap_or(unknown)),
                 }
@@ -312,14 +344,15 @@ impl Table {
             Addressee::Ambiguous => return Err(Refusal::AmbiguousHost(shown(authority))),
             Addressee::Stranger => return Err(Refusal::Host(shown(authority))),
         };
-        target::check_path(rest)?;
-        let target = target::build(rest, uri.query());
-        *request.uri_mut() = join(upstream, target)?;
+        let target = Target::new(uri, from);
+        target::check_path(target.path())?;
+        *request.uri_mut() = target.address(upstream)?;
         let user = User::take(request.headers_mut(), &self.user_header)?;
         let upstream = Arc::clone(upstream);
         note(&record, upstream.provider.name(), &user);
         Ok(Destination::Provider(Routed {
             request,
+            target,
             upstream,
             user,
             caller,
@@ -356,15 +389,12 @@ impl Table {
         Ok((authority, addressee))
     }
 
-    /// The provider that the first segment of `path` names, and what follows it.
-    fn by_prefix<'a>(&self, path: &'a str) -> Result<(&Arc<Upstream>, &'a str), Refusal> {
+    /// The provider that the first segment of `path` names, and how long that is, with its slash.
+    fn by_prefix(&self, path: &str) -> Result<(&Arc<Upstream>, usize), Refusal> {
         let path = path.strip_prefix('/').unwrap_or(path);
-        let name = path.split('/').next().unwrap_or_default();
-        let rest = match path.strip_prefix(name) {
-            None | Some("") => "/",
-            Some(rest) => rest,
-        };
-        Ok((self.named(name)?, rest))
+        let slash = path.bytes().position(|byte| byte == b'/');
+        let name = slash.and_then(|slash| path.get(..slash)).unwrap_or(path);
+        Ok((self.named(name)?, name.len() + 1))
     }
 
     fn named(&self, name: &str) -> Result<&Arc<Upstream>, Refusal> {
@@ -465,18 +495,6 @@ fn host_header(headers: &HeaderMap, version: Version) -> Result<Option<Authority
         },
         (None, _) if version < Version::HTTP_11 => Ok(None),
         _ => Err(InvalidTarget::Host.into()),
-    }
-}
-
-fn join(
-    upstream: &Upstream,
-    target: Result<PathAndQuery, http::uri::InvalidUri>,
-) -> Result<Uri, InvalidTarget> {
-    let joined = target.map(|target| upstream.provider.api_base().join(&target));
-    match joined {
-        Ok(Ok(uri)) => Ok(uri),
-        // The library refuses only bytes that no target may have.
-        Ok(Err(_)) | Err(_) => Err(InvalidTarget::StrayByte),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod addressing;
 mod bodies;
+mod leaving;
 mod policy;
 mod recovery;
 mod tls;

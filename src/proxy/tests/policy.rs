@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use tokio::time::advance;
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{BoxError, ServiceBuilder, service_fn};
 
 use super::world::*;
 use crate::{
@@ -13,12 +13,13 @@ use crate::{
         body::Body,
         problem::RescueLayer,
         replay::ReplayBody,
+        service::{Ready, Service},
     },
     proxy::{
         Config, Limits, Mode, Policy, Rate, errors,
         inject::{Answer, Attempt, InjectLayer},
         recover::RecoverLayer,
-        route::{Caller, Routed, Upstream, User},
+        route::{Caller, Routed, Target, Upstream, User},
     },
     token::TokenSource,
 };
@@ -89,7 +90,7 @@ fn inject(
     let tokens = Arc::clone(tokens) as Arc<dyn TokenSource>;
     ServiceBuilder::new()
         .layer(InjectLayer::new(tokens))
-        .service(service_fn(provider))
+        .service(Ready(service_fn(provider)))
 }
 
 #[tokio::test]
@@ -175,7 +176,7 @@ async fn a_user_beyond_the_limit_is_told_when_to_come_back_and_the_others_are_se
 async fn calls_are_let_through_again_as_time_passes() {
     let tokens: Arc<Tokens> = Arc::default();
     let upstream = upstream(&limited(2, Mode::Enforce));
-    let call = || inject(&tokens).oneshot(attempt(&upstream, "anna"));
+    let call = || inject(&tokens).call(attempt(&upstream, "anna"));
     assert!(call().await.is_ok() && call().await.is_ok());
     let refused = call().await.unwrap_err();
     let problem = errors::problem(&refused);
@@ -193,14 +194,14 @@ async fn what_is_only_observed_is_charged_as_if_it_were_refused() {
     for expected in [None, Some(Objection::Observed), Some(Objection::Observed)] {
         let attempt = attempt(&upstream, "anna");
         let record = Arc::clone(&attempt.record);
-        assert!(inject(&tokens).oneshot(attempt).await.is_ok());
+        assert!(inject(&tokens).call(attempt).await.is_ok());
         assert_eq!(record.facts().policy.user_limit, expected);
     }
     // The calls that would have been refused have used up nothing.
     advance(Duration::from_mins(1)).await;
     let attempt = attempt(&upstream, "anna");
     let record = Arc::clone(&attempt.record);
-    assert!(inject(&tokens).oneshot(attempt).await.is_ok());
+    assert!(inject(&tokens).call(attempt).await.is_ok());
     assert_eq!(record.facts().policy.user_limit, None);
 }
 
@@ -211,7 +212,7 @@ async fn a_user_without_a_token_uses_up_nothing() {
     let key = user("anna").at(upstream.provider.name()).unwrap();
     *tokens.miss.lock() = Some(crate::token::Error::NotConnected { key });
     for _ in 0..3 {
-        let refused = inject(&tokens).oneshot(attempt(&upstream, "anna")).await;
+        let refused = inject(&tokens).call(attempt(&upstream, "anna")).await;
         assert!(refused.unwrap_err().is::<crate::token::Error>());
     }
     *tokens.miss.lock() = None;
@@ -219,13 +220,13 @@ async fn a_user_without_a_token_uses_up_nothing() {
     tokens.cold.store(true, std::sync::atomic::Ordering::SeqCst);
     assert!(
         inject(&tokens)
-            .oneshot(attempt(&upstream, "anna"))
+            .call(attempt(&upstream, "anna"))
             .await
             .is_ok()
     );
     assert!(
         inject(&tokens)
-            .oneshot(attempt(&upstream, "anna"))
+            .call(attempt(&upstream, "anna"))
             .await
             .is_err()
     );
@@ -244,12 +245,13 @@ async fn a_replay_is_not_charged() {
     for _ in 0..3 {
         let routed = Routed {
             request: Request::new(Body::empty()),
+            target: Target::new("/".parse().unwrap(), 0),
             upstream: Arc::clone(&upstream),
             user: user("anna"),
             caller: Caller::Host,
             record: Arc::new(Record::begin(Method::GET)),
         };
-        let answer: Response<Body> = stack.clone().oneshot(routed).await.unwrap();
+        let answer: Response<Body> = stack.call(routed).await.unwrap();
         statuses.push(answer.status().as_u16());
     }
     assert_eq!(

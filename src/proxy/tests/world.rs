@@ -29,7 +29,9 @@ use crate::{
         lifecycle::Lifecycle,
         secret::Secret,
     },
-    http::{Listen, access_log, body::Body, client::Client, server, server::Bound, tls},
+    http::{
+        Listen, access_log, body::Body, client::Client, server, server::Bound, service::Ready, tls,
+    },
     provider::{self, ApiBase, Judgement, Kind, Minted, Provider, Verdict},
     proxy::{Config, ConnectLink, ConnectionView, Force, LinkError, LocalCalls, Wiring, stack},
     token::{self, Bearer, TokenFuture, TokenSource},
@@ -239,7 +241,7 @@ where
     let Listen::Tcp(address) = bound.local_addr() else {
         panic!("not TCP")
     };
-    server::serve(bound, lifecycle, tower::service_fn(service));
+    server::serve(bound, lifecycle, Ready(tower::service_fn(service)));
     address
 }
 

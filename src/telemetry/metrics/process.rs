@@ -1,15 +1,15 @@
-//! What Prometheus expects every process to tell of itself.
+//! What Prometheus expects every process to tell of itself, and what there is once in a process: its log.
 
 use std::{fmt, fs};
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Unit,
 };
 
-use crate::base::clock::Timestamp;
+use crate::{base::clock::Timestamp, telemetry::access};
 
 /// Asked at each scrape.
 #[derive(Debug)]
@@ -27,6 +27,13 @@ impl Process {
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let lost = encoder.encode_descriptor(
+            "daypass_access_log_lost",
+            "Lines of the access log that were lost because nobody read them in time",
+            None,
+            MetricType::Counter,
+        )?;
+        ConstCounter::new(access::lost()).encode(lost)?;
         let start = encoder.encode_descriptor(
             "process_start_time",
             "When this process started, since the Unix epoch",

@@ -243,6 +243,20 @@ impl Trouble {
 }
 
 #[cfg(test)]
+impl Tracer {
+    /// One whose spans are lost; for tests of other files.
+    pub(in crate::telemetry) fn for_tests() -> Self {
+        let queue = Queue {
+            orders: mpsc::channel(1).0,
+            dropped: Counter::default(),
+        };
+        let clock = Arc::new(crate::base::clock::SystemClock);
+        let random = Arc::new(crate::base::random::SeededRandom::new(7));
+        Self::new(&Config::default(), clock, random, queue)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use http::HeaderMap;
 

@@ -16,6 +16,10 @@ use crate::{
     on_each,
 };
 
+/// When every sidecar has noticed, also one that has not used the store: it looks within 10 s, rests
+/// for 1 s between two looks, and a file that is locked lets it wait for 5 s.
+const NOTICED: Duration = Duration::from_secs(16);
+
 /// Asks for `user` while nothing can be stored: its new tokens are in the spool of the first place.
 async fn leave_one_in_the_spool(ground: &Ground, user: &str) -> Created {
     let created = ground.expired(user).await;
@@ -85,10 +89,10 @@ async fn the_store_is_down(backend: Backend) {
         _ => &is_refused,
     };
     askers.extend(cold.iter().map(|user| asker(user, None, of_the_cold)));
+    let part = outage.part();
     outage
         .last(&ground, &askers, async |nth| {
-            // Sidecars look every other second.
-            if nth > 4 {
+            if part * (nth - 1) >= NOTICED {
                 for place in 0..PLACES {
                     let (status, reason) = ready(&ground, place, "store").await;
                     assert_eq!(status, "degraded");

@@ -1,0 +1,56 @@
+//! Services that are called through `&self`: what the outbound stack is made of.
+//!
+//! 1. Nothing here is ever not ready. What has no room for a request answers so; nobody waits for room.
+//! 2. So a request clones no service. A layer that needs what is inside it for longer than a call, to call
+//!    it once more, shares it.
+//! 3. A service of `tower`'s, such as a router, is made one of these by [`Ready`].
+
+use http::Request;
+use tower::{ServiceExt, util::Oneshot};
+
+pub use hyper::service::Service;
+
+/// A service of `tower`'s, cloned for each request and waited for until it is ready.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready<S>(pub S);
+
+/// Gives requests another kind of body first.
+#[derive(Clone, Copy, Debug)]
+pub struct MapBody<S, F> {
+    inner: S,
+    map: F,
+}
+
+impl<S, F> MapBody<S, F> {
+    /// Calls `inner` with the bodies that `map` makes.
+    pub const fn new(inner: S, map: F) -> Self {
+        Self { inner, map }
+    }
+}
+
+impl<S, F, A, B> Service<Request<A>> for MapBody<S, F>
+where
+    S: Service<Request<B>>,
+    F: Fn(A) -> B,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<A>) -> S::Future {
+        self.inner.call(request.map(&self.map))
+    }
+}
+
+impl<S, Req> Service<Req> for Ready<S>
+where
+    S: tower::Service<Req> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Oneshot<S, Req>;
+
+    fn call(&self, request: Req) -> Self::Future {
+        self.0.clone().oneshot(request)
+    }
+}
