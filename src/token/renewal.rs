@@ -268,6 +268,7 @@ impl Renewal<'_> {
         let may_force = wanted == Redemption::Standard && self.can_force(&connection);
         let (attempted, is_forced) = match self.attempt(&connection, wanted).await? {
             Attempted::Refused { .. } if may_force => {
+                self.leave_until_forced(&connection).await;
                 (self.attempt(&connection, Redemption::Force).await?, true)
             }
             attempted => (attempted, false),
@@ -621,6 +622,20 @@ impl Renewal<'_> {
             }
         })
         .await
+    }
+
+    /// What was refused is not sent again, by nobody, before force may help.
+    async fn leave_until_forced(&self, connection: &Connection) {
+        let now = self.engine.clock.now();
+        let wait = policy::force_wait(&self.engine.config, connection, now);
+        if !wait.is_zero() {
+            let cooldown = Cooldown {
+                until: now.saturating_add(wait),
+                failures: connection.cooldown.map_or(0, |cooldown| cooldown.failures),
+            };
+            self.record_failure(connection, cooldown, Spent::Maybe)
+                .await;
+        }
     }
 
     /// No grant was judged: the attempt does not count.

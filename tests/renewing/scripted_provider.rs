@@ -142,7 +142,8 @@ impl Meter {
     pub(crate) fn busiest_minute(&self) -> usize {
         let (mut first, mut most) = (0, 0);
         for (last, at) in self.taken.iter().enumerate() {
-            while *at - self.taken[first] >= MINUTE {
+            let is_past = |begun: &Instant| *at - *begun >= MINUTE;
+            while self.taken.get(first).is_some_and(is_past) {
                 first += 1;
             }
             most = most.max(last + 1 - first);

@@ -1,5 +1,7 @@
 //! Storms: more renewals at once than the provider's token endpoint takes.
 
+#![expect(clippy::print_stdout, reason = "how long it took is of interest")]
+
 use std::{sync::Arc, time::Duration};
 
 use daypass::{
@@ -95,6 +97,10 @@ fn renewed(world: &World, name: &str) -> Vec<usize> {
     calls.iter().filter_map(of).collect()
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one storm, looked at from every side"
+)]
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_expired_users_cost_ten_thousand_calls_and_nobody_elses_time() {
     const USERS: usize = 10_000;
