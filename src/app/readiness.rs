@@ -24,7 +24,7 @@ use crate::{
     },
     store::{self, Census, Duty, DutyKind, Post, Turn},
     telemetry::metrics::{Metrics, TokenMetrics, label::Status},
-    token::Health,
+    token::{Health, Waiting},
 };
 
 /// How soon a store that fails, or is about to, shows at a sidecar that does not use it just then.
@@ -39,6 +39,9 @@ const RETRY_EVERY: Duration = Duration::from_secs(2);
 
 /// How soon it shows what memory knows: a spool that fills, a provider in trouble.
 const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// From how long a wait on a queue of renewals is worth telling.
+const CROWDED: Duration = Duration::from_secs(10);
 
 /// The least time between two looks, whatever fails elsewhere.
 const REST: Duration = Duration::from_secs(1);
@@ -66,6 +69,7 @@ pub(super) struct Checks {
     keys: Check,
     spool: Check,
     providers: Check,
+    queues: Vec<(ProviderName, TokenMetrics)>,
     alarm: Arc<Alarm>,
     random: SharedRandom,
     /// Until when reading is enough; `None` while the store fails.
@@ -104,8 +108,15 @@ impl Alarm {
 // === impl Checks ===
 
 impl Checks {
-    pub(super) fn new(readiness: &Readiness, alarm: Arc<Alarm>) -> Self {
+    pub(super) fn new(
+        readiness: &Readiness,
+        alarm: Arc<Alarm>,
+        metrics: &Metrics,
+        core: &Core,
+    ) -> Self {
+        let queue = |name: &ProviderName| (name.clone(), metrics.token(name));
         Self {
+            queues: core.providers.iter().map(|it| queue(it.name())).collect(),
             keys: readiness.check("keys"),
             spool: readiness.check("spool"),
             providers: readiness.check("providers"),
@@ -208,13 +219,35 @@ impl Checks {
             let told = names.iter().map(move |name| format!("{name} {trouble}"));
             told.collect::<Vec<_>>()
         });
-        let told: Vec<_> = told.collect();
+        let crowded = health.waiting.iter().filter_map(crowd);
+        let told: Vec<_> = told.chain(crowded).collect();
+        for (name, recorder) in &self.queues {
+            let waiting = health.waiting.iter().find(|it| it.provider == *name);
+            let (renewals, oldest) =
+                waiting.map_or((0, Duration::ZERO), |it| (it.renewals, it.oldest));
+            recorder.waiting(renewals, oldest);
+        }
         if told.is_empty() {
             self.providers.ready();
         } else {
             self.providers.degraded(told.join("; "));
         }
     }
+}
+
+/// What is to be told of a queue in which requests wait for longer than a moment.
+fn crowd(waiting: &Waiting) -> Option<String> {
+    let is_crowded = waiting.asked > 0 && waiting.turn_in > CROWDED;
+    is_crowded.then(|| {
+        format!(
+            "{} takes no more token calls: {} renewals wait for their turn, the first for {} s, and \
+             whoever comes now for {} s; tokens in memory are used while they live",
+            waiting.provider,
+            waiting.renewals,
+            waiting.oldest.as_secs(),
+            waiting.turn_in.as_secs(),
+        )
+    })
 }
 
 /// Counts the connections again and again, while it is this sidecar's to do so.

@@ -187,7 +187,7 @@ impl Sidecar {
     ) {
         let core = || self.core.clone();
         let readiness = self.readiness.clone();
-        let mut checks = readiness::Checks::new(&readiness, alarm);
+        let mut checks = readiness::Checks::new(&readiness, alarm, metrics, &self.core);
         checks.look(&self.core).await;
         let lifecycle = &self.core.lifecycle;
         lifecycle.spawn_until_drain(checks.keep_looking(core()));

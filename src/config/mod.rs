@@ -181,8 +181,19 @@ fn read_all(context: &Context<'_>) -> Option<Settings> {
         encryption::require(section, read.as_ref(), backend);
         read
     });
-    let refresh = context.section("refresh", refresh::read);
-    let (providers, policies) = providers::read(context);
+    let mut refresh = context.section("refresh", refresh::read);
+    let providers::Read {
+        providers,
+        policies,
+        token_calls,
+    } = providers::read(context);
+    if let Some(refresh) = &mut refresh {
+        refresh.token_calls = token_calls;
+        if let Some(outbound) = &outbound {
+            // Three quarters are left to requests that need not wait.
+            refresh.queue_places = (outbound.max_in_flight / 4).max(1);
+        }
+    }
     if let Some(outbound) = &mut outbound {
         outbound::restrict(context, outbound, policies);
     }

@@ -1,6 +1,6 @@
 //! `[refresh]`: when to renew, and how patiently.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::section::Section;
 use crate::token::Config;
@@ -21,6 +21,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
     let keep_alive = section.duration("keep_alive", "7d");
     // Half a kilobyte each. Who asks for more users than this all the time needs more of it.
     let remember = section.count("remember", "100000");
+    // As long as a token call: most clients wait for that.
+    let queue_wait = section.duration("queue_wait", "10s");
     let shorter = |(key, value): Setting, (bound_key, bound): Setting| {
         if let (Some(value), Some(bound)) = (value, bound)
             && value >= bound
@@ -44,6 +46,11 @@ pub(super) fn read(section: &Section<'_>) -> Option<Config> {
         force_interval: force_interval?,
         keep_alive: keep_alive?,
         remember: remember?,
+        queue_wait: queue_wait?,
+        // Follows from outbound.max_in_flight.
+        queue_places: Config::default().queue_places,
+        // Stands with the providers.
+        token_calls: BTreeMap::new(),
     })
 }
 

@@ -108,6 +108,11 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
     /// How many token calls a minute background work may make at this provider.
     fn background_calls_per_minute(&self) -> u32;
 
+    /// How the provider limits calls to its token endpoint. By default it does so for each user.
+    fn token_limit(&self) -> TokenLimit {
+        TokenLimit::PerUser
+    }
+
     /// How users come to be connected; `None` if they can only be imported.
     fn consent(&self) -> Option<&dyn Consent> {
         None
@@ -127,6 +132,19 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
     fn managed_users(&self) -> Option<&dyn ManagedUsers> {
         None
     }
+}
+
+/// How a provider limits calls to its token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenLimit {
+    /// Each user has a limit of its own: who is refused speaks for nobody else.
+    PerUser,
+    /// All users have one together, as it is counted by address: who is refused, or is told what is left,
+    /// speaks for all.
+    Shared {
+        /// Calls in any minute.
+        per_minute: u32,
+    },
 }
 
 /// Shared handle to a configured provider.
@@ -183,6 +201,8 @@ pub struct Minted {
     pub scope: Option<String>,
     /// The account, if the answer names it.
     pub account: Account,
+    /// How many more token calls the provider takes, if the answer tells.
+    pub headroom: Headroom,
 }
 
 /// Why a token call gave no tokens. Messages carry codes that the provider documents, never a body.

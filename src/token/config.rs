@@ -1,6 +1,8 @@
 //! `[refresh]`: when to renew, and how patiently.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::base::ids::ProviderName;
 
 /// The settings of the rules of renewing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,14 @@ pub struct Config {
     /// How many connections memory knows at most; what it forgets is read from the store again.
     /// Default 100,000.
     pub remember: usize,
+    /// How long a request waits for its turn to be renewed, where a provider takes only so many token
+    /// calls. Whose turn comes later is told so at once. Default 10 s.
+    pub queue_wait: Duration,
+    /// How many requests may wait for turns at once: places that requests with a valid token need must not
+    /// be taken by those that wait. Default 256.
+    pub queue_places: usize,
+    /// How many token calls a minute a provider takes, if it is not as it documents; zero for no limit.
+    pub token_calls: BTreeMap<ProviderName, u32>,
 }
 
 impl Default for Config {
@@ -40,6 +50,9 @@ impl Default for Config {
             force_interval: Duration::from_mins(1),
             keep_alive: Duration::from_hours(7 * 24),
             remember: 100_000,
+            queue_wait: Duration::from_secs(10),
+            queue_places: 256,
+            token_calls: BTreeMap::new(),
         }
     }
 }

@@ -4,25 +4,29 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 use super::{
     Bearer, Config, Error,
     cache::Cache,
-    entry::{Departure, Entry, News, Outcome, Ticket},
+    entry::{Entry, News, Outcome, Ticket},
     held::Need,
     misconfigured::Misconfigured,
     observer::{self, Observer},
-    renewal::Renewal,
+    queue::Queue,
     spans,
     spool::{Spool, Spooled},
     trouble::Troubles,
+    turns::Awaited,
     vault::Vault,
 };
 use crate::{
     base::{
         clock::SharedClock,
-        ids::{ConnectionKey, Generation, OwnerId, ProviderName},
+        ids::{ConnectionKey, Generation, ProviderName},
         lifecycle::Lifecycle,
         random::SharedRandom,
         secret::Secret,
@@ -40,6 +44,10 @@ pub(super) struct Engine {
     pub(super) config: Config,
     pub(super) store: SharedStore,
     pub(super) providers: BTreeMap<ProviderName, SharedProvider>,
+    /// Of the same names.
+    pub(super) queues: BTreeMap<ProviderName, Arc<Queue>>,
+    /// Places for requests that wait for their turn.
+    pub(super) queue_places: Semaphore,
     pub(super) vault: Vault,
     pub(super) cache: Cache,
     pub(super) spool: Spool,
@@ -59,9 +67,6 @@ pub(super) struct Engine {
     pub(super) spooled: Notify,
 }
 
-/// Ends a flight even if its task is dropped or panics, so that the next caller can begin another.
-struct Landing(Arc<Entry>);
-
 // === impl Engine ===
 
 impl Engine {
@@ -69,7 +74,7 @@ impl Engine {
     ///
     /// Dropping the future gives up the wait, not the renewal.
     pub(super) async fn obtain(self: &Arc<Self>, key: &ConnectionKey, need: Need) -> Outcome {
-        let Some(provider) = self.providers.get(&key.provider) else {
+        let Some(queue) = self.queues.get(&key.provider) else {
             return Err(Error::UnknownProvider {
                 provider: key.provider.clone(),
             });
@@ -79,24 +84,36 @@ impl Engine {
             if let Some(held) = entry.meeting(need, Instant::now()) {
                 return Ok(held);
             }
-            let ticket = self.board(&entry, need);
-            match ticket {
+            let (flight, is_own) = match self.board(&entry, need) {
                 Ticket::Started(flight, departure) => {
-                    self.launch(Arc::clone(&entry), provider, need, departure);
-                    return or_whatever_lives(flight.outcome().await, &entry, need);
+                    self.launch(&entry, queue, need, departure);
+                    (flight, true)
                 }
                 Ticket::Joined(flight) => {
-                    let same = flight.need == need;
-                    match flight.outcome().await {
-                        // It may have read the store before this caller came: see `Entry::news`.
-                        Ok(held) if held.meets(need, Instant::now()) && !entry.is_stale() => {
-                            return Ok(held);
-                        }
-                        Err(error) if same => return or_whatever_lives(Err(error), &entry, need),
-                        // It flew for somebody else's need: ask again for one's own.
-                        _ => {}
+                    // What it waits to renew may be something else by now.
+                    if entry.is_stale() {
+                        self.look_anew(&flight.place, queue);
                     }
+                    (flight, false)
                 }
+            };
+            let same = flight.need == need;
+            match self.wait_for(flight, &entry, queue, need).await {
+                Awaited::Later(error) => return or_whatever_lives(Err(error), &entry, need),
+                Awaited::Over(outcome) if is_own => {
+                    return or_whatever_lives(outcome, &entry, need);
+                }
+                // It may have read the store before this caller came: see `Entry::news`.
+                Awaited::Over(Ok(held))
+                    if held.meets(need, Instant::now()) && !entry.is_stale() =>
+                {
+                    return Ok(held);
+                }
+                Awaited::Over(Err(error)) if same => {
+                    return or_whatever_lives(Err(error), &entry, need);
+                }
+                // It flew for somebody else's need: ask again for one's own.
+                Awaited::Over(_) => {}
             }
         }
         let what = "it is being renewed over and over".into();
@@ -114,11 +131,11 @@ impl Engine {
         if !entry.may_renew_quietly(now, now + self.config.cooldown) {
             return;
         }
-        let Some(provider) = self.providers.get(&entry.key.provider) else {
+        let Some(queue) = self.queues.get(&entry.key.provider) else {
             return;
         };
         if let Ticket::Started(_, departure) = self.board(entry, Need::Fresh) {
-            self.launch(Arc::clone(entry), provider, Need::Fresh, departure);
+            self.launch(entry, queue, Need::Fresh, departure);
         }
     }
 
@@ -133,39 +150,6 @@ impl Engine {
             asking.link(span);
         }
         ticket
-    }
-
-    fn launch(
-        self: &Arc<Self>,
-        entry: Arc<Entry>,
-        provider: &SharedProvider,
-        need: Need,
-        departure: Departure,
-    ) {
-        let (engine, provider) = (Arc::clone(self), Arc::clone(provider));
-        let Departure { announce, trace } = departure;
-        let traced = trace.clone();
-        let flight = async move {
-            let landing = Landing(Arc::clone(&entry));
-            let owner = OwnerId::random(&*engine.random);
-            let renewal = Renewal {
-                engine: &engine,
-                entry: &entry,
-                provider: &provider,
-                need,
-                owner,
-                leased: Mutex::new(Instant::now()),
-                asked_after: Mutex::new(entry.news()),
-            };
-            let outcome = renewal.run().await;
-            if let Some(trace) = traced {
-                spans::finish(&trace, &entry.key, &outcome);
-            }
-            drop(landing);
-            // Fails if nobody waits, which is as well.
-            let _unheard = announce.send(outcome);
-        };
-        drop(self.lifecycle.spawn(trace::within(trace, flight)));
     }
 
     /// Takes the tokens of `connection`, or those that wait for it in the spool, into memory if they
@@ -454,13 +438,5 @@ fn or_whatever_lives(outcome: Outcome, entry: &Entry, need: Need) -> Outcome {
             .filter(|held| held.is_alive(Instant::now()))
             .ok_or(error),
         (outcome, _) => outcome,
-    }
-}
-
-// === impl Landing ===
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        self.0.land();
     }
 }

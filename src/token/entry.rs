@@ -15,7 +15,7 @@ use futures_util::{FutureExt, future::Shared};
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Bearer, Error, held::Need, refusals::Refusals};
+use super::{Bearer, Error, held::Need, queue::Place, refusals::Refusals};
 use crate::{
     base::ids::ConnectionKey,
     telemetry::trace::{SpanContext, Trace},
@@ -58,6 +58,8 @@ pub(super) struct Flight {
     pub(super) need: Need,
     /// Its span, if it is traced.
     pub(super) span: Option<SpanContext>,
+    /// Where it stands if it has to wait for its turn.
+    pub(super) place: Arc<Place>,
     outcome: Shared<oneshot::Receiver<Outcome>>,
 }
 
@@ -78,6 +80,8 @@ pub(super) struct Departure {
     pub(super) announce: oneshot::Sender<Outcome>,
     /// What it is traced by.
     pub(super) trace: Option<Arc<Trace>>,
+    /// Where it stands if it has to wait for its turn.
+    pub(super) place: Arc<Place>,
 }
 
 // === impl Entry ===
@@ -220,15 +224,18 @@ impl Entry {
         let (sender, outcome) = oneshot::channel();
         let outcome = outcome.shared();
         let trace = trace();
+        let place = Place::new(need.is_asked());
         let flight = Flight {
             need,
             span: trace.as_ref().map(|trace| trace.context()),
+            place: Arc::clone(&place),
             outcome,
         };
         state.flight = Some(flight.clone());
         let departure = Departure {
             announce: sender,
             trace,
+            place,
         };
         Ticket::Started(flight, departure)
     }
@@ -236,6 +243,12 @@ impl Entry {
     /// The flight is over: whoever comes now begins another.
     pub(super) fn land(&self) {
         self.change(|state| state.flight = None);
+    }
+
+    /// The flight under way, if there is one.
+    pub(super) fn flight(&self) -> Option<Flight> {
+        let known = self.state.lock();
+        known.state.as_ref()?.flight.clone()
     }
 
     /// Whether a flight is under way.

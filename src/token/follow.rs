@@ -49,6 +49,7 @@ pub(super) async fn changes(engine: Arc<Engine>) {
                             if !look_again(&engine, &entry).await {
                                 entry.mark_stale();
                             }
+                            engine.recall(&entry);
                         }
                     }
                     _ => engine

@@ -43,6 +43,15 @@ pub(super) enum Reason {
     KeepAlive,
 }
 
+// === impl Need ===
+
+impl Need {
+    /// Whether somebody waits who has asked for it, be it a request or an operator.
+    pub(super) const fn is_asked(self) -> bool {
+        !matches!(self, Self::Fresh | Self::NewerThan(_, Reason::KeepAlive))
+    }
+}
+
 // === impl Bearer ===
 
 impl Bearer {

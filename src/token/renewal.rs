@@ -12,7 +12,8 @@
 //! 5. A refusal is believed after one more look at the store: a sibling may just have rotated. If an
 //!    earlier attempt had no clear answer, the store is looked at for a while.
 //!
-//! A flight runs in a task of its own. Nothing in it is cancelled by callers.
+//! A flight first looks (step 1), and does the rest when it is its turn: see [`super::turns`]. It runs in
+//! tasks of its own. Nothing in it is cancelled by callers.
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -26,11 +27,12 @@ use super::{
     held::{Need, Reason},
     observer::{self, RenewalOutcome},
     policy::{self, Failure, Means},
+    queue::{Queue, Turn},
     spool::Spooled,
 };
 use crate::{
     base::ids::OwnerId,
-    provider::{Account, CallError, Minted, SharedProvider},
+    provider::{Account, CallError, Headroom, Minted, SharedProvider},
     store::{
         self, Begun, Committed, Connection, Cooldown, Fence, Fenced, Lease, ReauthReason,
         Redemption, Renewed, Spent,
@@ -59,6 +61,9 @@ pub(super) struct Renewal<'a> {
     pub(super) engine: &'a Engine,
     pub(super) entry: &'a Arc<Entry>,
     pub(super) provider: &'a SharedProvider,
+    pub(super) queue: &'a Queue,
+    /// The turn to call the provider; while it looks it has none.
+    pub(super) turn: Option<&'a Turn>,
     pub(super) need: Need,
     /// A flight is an owner of its own, so that even two in one process exclude each other.
     pub(super) owner: OwnerId,
@@ -71,12 +76,44 @@ pub(super) struct Renewal<'a> {
 // === impl Renewal ===
 
 impl Renewal<'_> {
-    /// Runs the flight to its end.
-    pub(super) async fn run(&self) -> Outcome {
-        if self.must_read()
+    /// Looks whether it takes a renewal; at the store in any case, if it looks `anew`.
+    pub(super) async fn look(&self, anew: bool) -> Looked {
+        match self.find(anew).await {
+            Ok(None) => Looked::Renew,
+            Ok(Some(held)) => Looked::Over(Ok(held)),
+            Err(error) => Looked::Over(Err(error)),
+        }
+    }
+
+    async fn find(&self, anew: bool) -> Result<Option<Arc<Bearer>>, Error> {
+        if let Some(held) = self.entry.meeting(self.need, Instant::now()) {
+            return Ok(Some(held));
+        }
+        if (anew || self.must_read())
             && let Some(held) = self.read().await?
         {
-            return Ok(held);
+            return Ok(Some(held));
+        }
+        self.may_call()?;
+        if !anew {
+            self.may_answer_refusal()?;
+        }
+        Ok(None)
+    }
+
+    /// Renews, when it is its turn.
+    pub(super) async fn run(&self) -> Flown {
+        match self.renew().await {
+            Ok(Some(held)) => Flown::Over(Ok(held)),
+            Ok(None) => Flown::Back,
+            Err(error) => Flown::Over(Err(error)),
+        }
+    }
+
+    /// A token that meets the need, or `None` if the call was one too many.
+    async fn renew(&self) -> Result<Option<Arc<Bearer>>, Error> {
+        if let Some(held) = self.entry.meeting(self.need, Instant::now()) {
+            return Ok(Some(held));
         }
         self.may_call()?;
         // A provider may be asked twice in one flight, each time up to the limit.
@@ -94,7 +131,7 @@ impl Renewal<'_> {
                     // Whether told, late or lost: the store is read next.
                     let _told = timeout(left.min(LOOK_EVERY), changed).await;
                     if let Some(held) = self.read().await? {
-                        return Ok(held);
+                        return Ok(Some(held));
                     }
                 }
                 Lease::Held(left) => {
@@ -180,8 +217,13 @@ impl Renewal<'_> {
         {
             return Err(error);
         }
+        Ok(())
+    }
+
+    /// Whether one more renewal on a refused token is within its allowance.
+    fn may_answer_refusal(&self) -> Result<(), Error> {
         let refused = matches!(self.need, Need::NewerThan(_, Reason::Refused));
-        if refused && !self.entry.admit_refusal(now) {
+        if refused && !self.entry.admit_refusal(Instant::now()) {
             return Err(Error::AnswerStands {
                 key: self.entry.key.clone(),
             });
@@ -214,39 +256,40 @@ impl Renewal<'_> {
         }
     }
 
-    async fn under_lease(&self, read: Connection) -> Outcome {
+    async fn under_lease(&self, read: Connection) -> Result<Option<Arc<Bearer>>, Error> {
         let connection = self.after_spool(read).await?;
         if let Some(held) = self.consider(&connection).await? {
-            return Ok(held);
+            return Ok(Some(held));
         }
         let wanted = match self.need {
             Need::NewerThan(_, Reason::AskedByForce) => Redemption::Force,
             _ => Redemption::Standard,
         };
-        match self.attempt(&connection, wanted).await? {
-            Attempted::Done(held) => Ok(held),
-            Attempted::Refused { .. }
-                if wanted == Redemption::Standard && self.can_force(&connection) =>
-            {
-                match self.attempt(&connection, Redemption::Force).await? {
-                    Attempted::Done(held) => Ok(held),
-                    Attempted::Refused { .. } => {
-                        self.give_up(&connection, ReauthReason::AccountGone).await
-                    }
-                }
+        let may_force = wanted == Redemption::Standard && self.can_force(&connection);
+        let (attempted, is_forced) = match self.attempt(&connection, wanted).await? {
+            Attempted::Refused { .. } if may_force => {
+                self.leave_until_forced(&connection).await;
+                (self.attempt(&connection, Redemption::Force).await?, true)
             }
+            attempted => (attempted, false),
+        };
+        let reason = match attempted {
+            Attempted::Done(held) => return Ok(Some(held)),
+            Attempted::OneTooMany => return Ok(None),
+            Attempted::Refused { .. } if is_forced => ReauthReason::AccountGone,
             // Another attempt at this generation had no clear answer: it was very likely the one that
             // the provider honoured. Its tokens may still be on their way here.
             Attempted::Refused { after_others: true } => {
-                match self.newer_soon(&connection).await? {
-                    Some(held) => Ok(held),
-                    None => self.give_up(&connection, ReauthReason::LostRotation).await,
+                if let Some(held) = self.newer_soon(&connection).await? {
+                    return Ok(Some(held));
                 }
+                ReauthReason::LostRotation
             }
             Attempted::Refused {
                 after_others: false,
-            } => self.give_up(&connection, ReauthReason::GrantRefused).await,
-        }
+            } => ReauthReason::GrantRefused,
+        };
+        self.give_up(&connection, reason).await.map(Some)
     }
 
     /// What waits in the spool is newer than what was read: the store takes it first.
@@ -284,6 +327,9 @@ impl Renewal<'_> {
         if !self.begin(connection, redemption).await? {
             return Err(self.failed(STORE_REST, "the lease was lost before the call"));
         }
+        if let Some(turn) = self.turn {
+            turn.spend();
+        }
         let started = Instant::now();
         let answer = self.call(connection, redemption).await?;
         self.report(connection, redemption, &answer, started);
@@ -293,6 +339,10 @@ impl Renewal<'_> {
         };
         if is_clear {
             self.engine.is_well(self.provider.name());
+            let told = |minted: &Minted| minted.headroom;
+            let headroom = answer.as_ref().map_or_else(|_| Headroom::default(), told);
+            let took = Instant::now().saturating_duration_since(started);
+            self.queue.answered(headroom, took);
         }
         match answer {
             Ok(minted) => self
@@ -516,6 +566,14 @@ impl Renewal<'_> {
                     .mark(config, provider, &code(error), random))
             }
             Failure::Transient(spent) => {
+                if let CallError::RateLimited { retry_after, .. } = error {
+                    let (key, config) = (&self.entry.key, &self.engine.config);
+                    let held = self.queue.refused(key, *retry_after, config);
+                    if held.is_some() {
+                        self.take_back(connection).await;
+                        return Ok(Attempted::OneTooMany);
+                    }
+                }
                 let now = self.engine.clock.now();
                 let (config, random) = (&self.engine.config, &*self.engine.random);
                 let longest = self.engine.is_in_trouble(&self.entry.key, error);
@@ -564,6 +622,20 @@ impl Renewal<'_> {
             }
         })
         .await
+    }
+
+    /// What was refused is not sent again, by nobody, before force may help.
+    async fn leave_until_forced(&self, connection: &Connection) {
+        let now = self.engine.clock.now();
+        let wait = policy::force_wait(&self.engine.config, connection, now);
+        if !wait.is_zero() {
+            let cooldown = Cooldown {
+                until: now.saturating_add(wait),
+                failures: connection.cooldown.map_or(0, |cooldown| cooldown.failures),
+            };
+            self.record_failure(connection, cooldown, Spent::Maybe)
+                .await;
+        }
     }
 
     /// No grant was judged: the attempt does not count.
@@ -688,10 +760,28 @@ impl Renewal<'_> {
     }
 }
 
+/// What a look came to.
+pub(super) enum Looked {
+    /// There is a token, or a reason why there is none.
+    Over(Outcome),
+    /// It takes a renewal.
+    Renew,
+}
+
+/// How a flight went when it had its turn.
+pub(super) enum Flown {
+    /// To its end.
+    Over(Outcome),
+    /// Its call was one too many: it needs another turn.
+    Back,
+}
+
 /// What an attempt came to, failures apart.
 enum Attempted {
     /// A token that is newer.
     Done(Arc<Bearer>),
+    /// The provider takes no more calls just now, whoever makes them.
+    OneTooMany,
     /// The provider refused the grant, and the store has no newer one.
     Refused {
         /// Whether there were other attempts at this generation, whose end is not known.

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 use super::{
     Bearer, Config, Error, Grant, Lookup, Observer, TokenFuture, TokenSource,
@@ -14,8 +17,10 @@ use super::{
     held::{Need, Reason},
     keep_alive,
     misconfigured::Misconfigured,
+    queue::{Queue, Waiting},
     spool::Spool,
     trouble::Troubles,
+    turns,
     vault::Vault,
 };
 use crate::{
@@ -89,6 +94,8 @@ pub struct Health {
     pub misconfigured: Vec<ProviderName>,
     /// Providers whose token endpoint does not work.
     pub in_trouble: Vec<ProviderName>,
+    /// Renewals that wait for their turn, of providers where any do.
+    pub waiting: Vec<Waiting>,
     /// Renewals that wait for the store.
     pub spooled: usize,
     /// Connections in memory.
@@ -136,11 +143,21 @@ impl Tokens {
             .into_iter()
             .map(|provider| (provider.name().clone(), provider))
             .collect();
+        let queue = |provider: &SharedProvider| {
+            let random = Arc::clone(&parts.random);
+            Queue::new(Arc::clone(provider), &parts.config, random)
+        };
+        let queues: BTreeMap<_, _> = providers
+            .iter()
+            .map(|(name, provider)| (name.clone(), queue(provider)))
+            .collect();
         let engine = Arc::new(Engine {
+            queue_places: Semaphore::new(parts.config.queue_places),
             cache: Cache::new(parts.config.remember, providers.keys().cloned().collect()),
             config: parts.config,
             store: parts.store,
             providers,
+            queues,
             vault,
             spool,
             misconfigured: Misconfigured::default(),
@@ -158,6 +175,10 @@ impl Tokens {
         lifecycle.spawn_until_drain(follow::changes(Arc::clone(&engine)));
         lifecycle.spawn_until_drain(follow::reread(Arc::clone(&engine)));
         lifecycle.spawn_until_drain(follow::unspool(Arc::clone(&engine)));
+        for queue in engine.queues.values() {
+            let served = turns::serve(Arc::clone(&engine), Arc::clone(queue));
+            drop(lifecycle.spawn(served));
+        }
         for provider in engine.providers.values() {
             let kept = keep_alive::keep(Arc::clone(&engine), Arc::clone(provider));
             drop(lifecycle.spawn(kept));
@@ -259,6 +280,12 @@ impl Tokens {
         Health {
             misconfigured: self.0.misconfigured.names(),
             in_trouble: self.0.troubles.names(),
+            waiting: self
+                .0
+                .queues
+                .values()
+                .filter_map(|queue| queue.report())
+                .collect(),
             spooled: self.0.spool.len(),
             remembered: self.0.cache.len(),
         }

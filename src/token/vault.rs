@@ -158,7 +158,7 @@ mod tests {
             ids::{ConnectionId, Generation},
             random::SeededRandom,
         },
-        provider::Account,
+        provider::{Account, Headroom},
         store::{Status, seal::Key},
     };
 
@@ -220,6 +220,7 @@ mod tests {
             refresh_expires_in: None,
             scope: None,
             account: Account::default(),
+            headroom: Headroom::default(),
         };
         let vault = vault("k2");
         let sealed = vault.seal_minted(&connection, &minted, Duration::from_hours(1));

@@ -495,3 +495,24 @@ async fn a_managed_user_known_by_id_alone_gets_tokens_on_the_first_request() {
     assert_eq!(world.provider.calls(), [Call::Force(77)]);
     assert_eq!(world.stored(&key).await.generation.get(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_not_sent_again_while_force_has_to_wait() {
+    let world = World::managed();
+    let key = world.connect("u1", secs(0)).await;
+    let (one, two) = (world.sidecar(1).await, world.sidecar(2).await);
+    // Minted by force just now; then the user's tokens are gone.
+    one.tokens.refresh(&key, true).await.unwrap();
+    world.provider.revoke_everything();
+    assert!(one.newer_than(&key, 2).await.is_err());
+    assert_eq!(world.provider.renewals(), 2);
+    for _ in 0..5 {
+        sleep(secs(11)).await;
+        for sidecar in [&one, &two] {
+            assert!(sidecar.newer_than(&key, 2).await.is_err());
+        }
+    }
+    assert_eq!(world.provider.renewals(), 2, "nobody tried in vain");
+    sleep(secs(11)).await;
+    two.newer_than(&key, 2).await.unwrap();
+}

@@ -25,3 +25,4 @@ mod refused_tokens;
 mod replacing;
 mod sharing;
 mod siblings;
+mod storms;

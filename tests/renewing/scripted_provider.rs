@@ -9,11 +9,17 @@ use std::{
 use async_trait::async_trait;
 use daypass::{
     base::{ids::ProviderName, secret::Secret},
-    provider::{Account, ApiBase, CallError, Judgement, Kind, Minted, Provider, Unclear, Verdict},
+    provider::{
+        Account, ApiBase, CallError, Headroom, Judgement, Kind, Minted, Provider, TokenLimit,
+        Unclear, Verdict,
+    },
 };
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 
 /// What the provider does with the next call, instead of answering properly.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +46,21 @@ pub(crate) enum Trick {
     Unreachable,
 }
 
+/// So many calls a minute from one address, as Cal.com counts them: in windows of a minute, the first of
+/// which begins with the first call. Who calls once too often is refused for a minute, and so is everybody.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    pub(crate) per_minute: u32,
+    /// Whether answers say what is left.
+    pub(crate) tells: bool,
+    /// When each call that was taken was made.
+    pub(crate) taken: Vec<Instant>,
+    pub(crate) refused: u32,
+    window: Option<Instant>,
+    used: u32,
+    blocked_until: Option<Instant>,
+}
+
 /// One call to the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -54,6 +75,8 @@ pub(crate) struct ScriptedProvider {
     base: ApiBase,
     managed: bool,
     lifetime: Mutex<Duration>,
+    /// How many calls are taken from everybody together, if that is limited.
+    pub(crate) meter: Mutex<Option<Meter>>,
     state: Mutex<State>,
     /// A call waits here for a permit before it is looked at.
     pub(crate) gate: Semaphore,
@@ -74,6 +97,61 @@ struct State {
 
 const OPEN: usize = Semaphore::MAX_PERMITS;
 
+const MINUTE: Duration = Duration::from_mins(1);
+
+impl Meter {
+    pub(crate) fn new(per_minute: u32, tells: bool) -> Self {
+        Self {
+            per_minute,
+            tells,
+            taken: Vec::new(),
+            refused: 0,
+            window: None,
+            used: 0,
+            blocked_until: None,
+        }
+    }
+
+    /// Counts a call: what is left, or for how long everybody is refused.
+    fn count(&mut self) -> Result<Headroom, Duration> {
+        let now = Instant::now();
+        let refused = self.blocked_until.filter(|until| now < *until);
+        let ends = |window: Instant| window + MINUTE;
+        let window = *self.window.get_or_insert(now);
+        if now >= ends(window) {
+            (self.window, self.used) = (Some(now), 0);
+        }
+        if refused.is_none() && self.used >= self.per_minute {
+            self.blocked_until = Some(now + MINUTE);
+            (self.window, self.used) = (None, 0);
+        }
+        if let Some(until) = self.blocked_until.filter(|until| now < *until) {
+            self.refused += 1;
+            return Err(until - now);
+        }
+        self.used += 1;
+        self.taken.push(now);
+        let left = ends(self.window.unwrap_or(now)).saturating_duration_since(now);
+        Ok(Headroom {
+            remaining: self.tells.then_some(self.per_minute - self.used),
+            resets_in: self.tells.then_some(left),
+        })
+    }
+
+    /// How many calls were taken in the busiest minute, wherever it begins.
+    pub(crate) fn busiest_minute(&self) -> usize {
+        let (mut first, mut most) = (0, 0);
+        for (last, at) in self.taken.iter().enumerate() {
+            let is_past = |begun: &Instant| *at - *begun >= MINUTE;
+            while self.taken.get(first).is_some_and(is_past) {
+                first += 1;
+            }
+            most = most.max(last + 1 - first);
+        }
+        most
+    }
+}
+
 impl ScriptedProvider {
     pub(crate) fn new(name: &str, managed: bool) -> Arc<Self> {
         Arc::new(Self {
@@ -81,6 +159,7 @@ impl ScriptedProvider {
             base: ApiBase::parse("https://api.example.org").unwrap(),
             managed,
             lifetime: Mutex::new(Duration::from_hours(1)),
+            meter: Mutex::default(),
             state: Mutex::default(),
             gate: Semaphore::new(OPEN),
             exit: Semaphore::new(OPEN),
@@ -144,10 +223,22 @@ impl ScriptedProvider {
         if let Some(Trick::Slow(delay)) = trick {
             sleep(delay).await;
         }
+        let counted = self.meter.lock().as_mut().map(Meter::count);
+        let headroom = match counted.transpose() {
+            Ok(headroom) => headroom.unwrap_or_default(),
+            Err(wait) => {
+                let (provider, tells) = (self.name.clone(), self.tells());
+                return Err(CallError::RateLimited {
+                    provider,
+                    retry_after: tells.then_some(wait),
+                });
+            }
+        };
         if let Some(error) = trick.and_then(|trick| self.refusal(trick)) {
             return Err(error);
         }
         let mut minted = self.rotate(&call)?;
+        minted.headroom = headroom;
         drop(self.exit.acquire().await.unwrap());
         match trick {
             Some(Trick::LoseAnswer) => {
@@ -171,6 +262,10 @@ impl ScriptedProvider {
             _ => {}
         }
         Ok(minted)
+    }
+
+    fn tells(&self) -> bool {
+        self.meter.lock().as_ref().is_some_and(|meter| meter.tells)
     }
 
     /// The error of a trick that never gets as far as the tokens.
@@ -234,6 +329,7 @@ impl ScriptedProvider {
             refresh_expires_in: None,
             scope: None,
             account: Account::default(),
+            headroom: Headroom::default(),
         })
     }
 }
@@ -297,5 +393,12 @@ impl Provider for ScriptedProvider {
 
     fn background_calls_per_minute(&self) -> u32 {
         60
+    }
+
+    fn token_limit(&self) -> TokenLimit {
+        let limit = self.meter.lock().as_ref().map(|meter| meter.per_minute);
+        limit.map_or(TokenLimit::PerUser, |per_minute| TokenLimit::Shared {
+            per_minute,
+        })
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     /// How often a process stands still or dies between two steps of a renewal, in a thousand.
     pub(crate) strikes: u64,
     pub(crate) keep_alive: Duration,
+    /// How many token calls a minute the provider takes from everybody together, if it says so.
+    pub(crate) per_minute: Option<u32>,
     pub(crate) events: Vec<(Duration, Event)>,
 }
 
@@ -113,6 +115,8 @@ impl Plan {
             strikes: dice.pick(&[0, 0, 15, 40]),
             keep_alive: Duration::from_mins(dice.pick(&[4, 10_000])),
             store_lag: dice.pick(&[0, 20, 100]),
+            // Of dice of its own: the rest of a seed's schedule is as it was before there were queues.
+            per_minute: Dice::new(seed ^ 0x000c_a11a_b1e5).pick(&[None, Some(60)]),
             events,
         };
         plan.events.sort_by_key(|(at, _)| *at);

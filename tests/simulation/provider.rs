@@ -8,7 +8,10 @@ use daypass::{
         ids::{ConnectionKey, ProviderName},
         secret::Secret,
     },
-    provider::{Account, ApiBase, CallError, Judgement, Kind, Minted, Provider, Unclear, Verdict},
+    provider::{
+        Account, ApiBase, CallError, Headroom, Judgement, Kind, Minted, Provider, TokenLimit,
+        Unclear, Verdict,
+    },
 };
 use http::{HeaderMap, StatusCode};
 use tokio::time::{Instant, sleep, timeout};
@@ -312,6 +315,7 @@ impl Line {
             refresh_expires_in: None,
             scope: None,
             account: Account::default(),
+            headroom: Headroom::default(),
         })
     }
 
@@ -399,5 +403,12 @@ impl Provider for Line {
 
     fn background_calls_per_minute(&self) -> u32 {
         60
+    }
+
+    fn token_limit(&self) -> TokenLimit {
+        let limit = self.world.plan.per_minute;
+        limit.map_or(TokenLimit::PerUser, |per_minute| TokenLimit::Shared {
+            per_minute,
+        })
     }
 }

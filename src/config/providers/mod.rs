@@ -30,6 +30,19 @@ const KINDS: [(&str, Kind); 2] = [
 /// What may be called, and how often, by provider.
 pub(super) type Policies = BTreeMap<ProviderName, Policy>;
 
+/// How many token calls a minute a provider takes, where that is configured.
+pub(super) type TokenCalls = BTreeMap<ProviderName, u32>;
+
+/// All providers, and what else their tables say.
+pub(super) struct Read {
+    pub(super) providers: Vec<ProviderConfig>,
+    pub(super) policies: Policies,
+    pub(super) token_calls: TokenCalls,
+}
+
+/// What one table says.
+type One = (ProviderConfig, Policy, Option<u32>);
+
 /// One configured provider.
 #[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "holds secrets")]
@@ -61,7 +74,7 @@ impl ProviderConfig {
 }
 
 /// All providers, by name, and what may be called there; what cannot be read is reported and left out.
-pub(super) fn read(context: &Context<'_>) -> (Vec<ProviderConfig>, Policies) {
+pub(super) fn read(context: &Context<'_>) -> Read {
     context.note_section("providers");
     if let Some(document) = context.document
         && let Some(node) = document.root().get("providers")
@@ -82,13 +95,21 @@ pub(super) fn read(context: &Context<'_>) -> (Vec<ProviderConfig>, Policies) {
     apart(read)
 }
 
-fn apart(read: impl Iterator<Item = (ProviderConfig, Policy)>) -> (Vec<ProviderConfig>, Policies) {
-    let (mut providers, mut policies) = (Vec::new(), Policies::new());
-    for (provider, policy) in read {
-        policies.insert(provider.name().clone(), policy);
-        providers.push(provider);
+fn apart(read: impl Iterator<Item = One>) -> Read {
+    let mut apart = Read {
+        providers: Vec::new(),
+        policies: Policies::new(),
+        token_calls: TokenCalls::new(),
+    };
+    for (provider, policy, token_calls) in read {
+        let name = provider.name();
+        apart.policies.insert(name.clone(), policy);
+        if let Some(calls) = token_calls {
+            apart.token_calls.insert(name.clone(), calls);
+        }
+        apart.providers.push(provider);
     }
-    (providers, policies)
+    apart
 }
 
 /// The names in all layers.
@@ -113,11 +134,7 @@ fn names(context: &Context<'_>) -> BTreeSet<String> {
 }
 
 /// Reads the provider `name`, whose kind is `implied` if it is one of the two that always exist.
-fn read_one(
-    context: &Context<'_>,
-    name: &str,
-    implied: Option<Kind>,
-) -> Option<(ProviderConfig, Policy)> {
+fn read_one(context: &Context<'_>, name: &str, implied: Option<Kind>) -> Option<One> {
     let path = format!("providers.{name}");
     let table = context
         .document
@@ -148,8 +165,14 @@ fn read_one(
         Kind::Calendly => calendly::read(&section, parsed).map(ProviderConfig::Calendly),
     };
     let policy = policy::read(&section);
+    let token_calls = section.optional("token_calls_per_minute", "number", calls);
     section.finish();
-    Some((config?, policy?))
+    Some((config?, policy?, token_calls))
+}
+
+fn calls(text: &str) -> Result<u32, String> {
+    let expected = "expected a whole number, or 0 for no limit";
+    text.trim().parse().ok().ok_or_else(|| expected.to_owned())
 }
 
 fn read_kind(section: &Section<'_>, implied: Option<Kind>) -> Option<Kind> {

@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{
     Account, ApiBase, ApiError, CallError, Calls, Consent, Denial, Judgement, Kind, ManagedUsers,
-    Meetings, Minted, Provider, Unclear, Verdict, Webhooks,
+    Meetings, Minted, Provider, TokenLimit, Unclear, Verdict, Webhooks,
     api::{self, Dialect, Question, Reply},
 };
 use crate::base::{
@@ -75,6 +75,12 @@ const OAUTH_LIFETIME: Duration = Duration::from_mins(25);
 /// Calls from one address without a bearer token are limited to 120 a minute (Cal.com, limits);
 /// what is left over is for requests that wait.
 const BACKGROUND_CALLS_PER_MINUTE: u32 = 90;
+
+/// From one address, without a bearer token and a client's id in the head (Cal.com, limits).
+const ADDRESS_CALLS_PER_MINUTE: u32 = 120;
+
+/// With a platform client's id in the head, as calls for managed users have it (Cal.com, limits).
+const CLIENT_CALLS_PER_MINUTE: u32 = 500;
 
 /// A configured Cal.com.
 pub struct Calcom {
@@ -181,6 +187,14 @@ impl Provider for Calcom {
 
     fn background_calls_per_minute(&self) -> u32 {
         BACKGROUND_CALLS_PER_MINUTE
+    }
+
+    fn token_limit(&self) -> TokenLimit {
+        let per_minute = match self.config.client_id {
+            None if self.config.platform_client_id.is_some() => CLIENT_CALLS_PER_MINUTE,
+            _ => ADDRESS_CALLS_PER_MINUTE,
+        };
+        TokenLimit::Shared { per_minute }
     }
 
     fn consent(&self) -> Option<&dyn Consent> {

@@ -21,7 +21,7 @@ use thiserror::Error;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{CallError, Unclear, wait};
+use super::{CallError, Headroom, Unclear, wait};
 use crate::{
     base::{
         clock::{SharedClock, Timestamp},
@@ -70,6 +70,8 @@ pub(super) struct Answer {
     pub body: Zeroizing<Vec<u8>>,
     /// When, by the provider's own clock if it tells, else by ours.
     pub at: Timestamp,
+    /// How many more calls the provider takes, if it tells.
+    pub headroom: Headroom,
 }
 
 // === impl Calls ===
@@ -157,10 +159,16 @@ impl Calls {
                 retry_after: wait::retry_after(response.headers(), at),
             });
         }
+        let headroom = wait::headroom(response.headers(), at);
         let body = read(response, MAX_BODY_BYTES)
             .await
             .map_err(|error| transport(provider, error))?;
-        Ok(Answer { status, body, at })
+        Ok(Answer {
+            status,
+            body,
+            at,
+            headroom,
+        })
     }
 }
 
@@ -245,6 +253,7 @@ impl fmt::Debug for Answer {
             .field("status", &self.status)
             .field("body_bytes", &self.body.len())
             .field("at", &self.at)
+            .field("headroom", &self.headroom)
             .finish()
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::{Account, CallError, Minted, Unclear, call};
+use super::{Account, CallError, Headroom, Minted, Unclear, call};
 use crate::{
     base::{clock::Timestamp, ids::ProviderName, secret::Secret},
     provider::call::Answer,
@@ -50,7 +50,10 @@ pub(super) struct Claims(Map<String, Value>);
 
 /// Reads the pair; an answer without one is ambiguous, for the provider may have rotated.
 pub(super) fn read(provider: &ProviderName, answer: &Answer) -> Result<Success, CallError> {
-    parse(&answer.body, answer.at).ok_or_else(|| call::ambiguous(provider, Unclear::NoToken))
+    let mut success = parse(&answer.body, answer.at)
+        .ok_or_else(|| call::ambiguous(provider, Unclear::NoToken))?;
+    success.minted.headroom = answer.headroom;
+    Ok(success)
 }
 
 fn parse(body: &[u8], at: Timestamp) -> Option<Success> {
@@ -81,6 +84,7 @@ fn parse(body: &[u8], at: Timestamp) -> Option<Success> {
         }),
         scope: scope(&fields),
         account: Account::default(),
+        headroom: Headroom::default(),
         access: Secret::new(access),
         refresh: refresh.map(Secret::new),
     };

@@ -53,6 +53,8 @@ pub struct Metrics {
     lookups: Family<ResultLabels, Counter>,
     renewals: Family<RenewalLabels, Counter>,
     renewal_duration: Timings,
+    renewals_waiting: Family<ProviderLabels, Gauge>,
+    renewals_oldest_wait: Family<ProviderLabels, Gauge>,
     connections: Family<StatusLabels, Gauge>,
     spool_files: Gauge,
     store_errors: Counter,
@@ -146,6 +148,8 @@ impl Metrics {
             lookups: Family::default(),
             renewals: Family::default(),
             renewal_duration: timings(),
+            renewals_waiting: Family::default(),
+            renewals_oldest_wait: Family::default(),
             connections: Family::default(),
             spool_files: Gauge::default(),
             store_errors: Counter::default(),
@@ -285,6 +289,17 @@ impl Metrics {
             "How long the token endpoint of the provider took",
             Unit::Seconds,
             self.renewal_duration.clone(),
+        );
+        registry.register(
+            "daypass_renewals_waiting",
+            "Renewals that wait for their turn, as the provider takes only so many token calls",
+            self.renewals_waiting.clone(),
+        );
+        registry.register_with_unit(
+            "daypass_renewals_oldest_wait",
+            "How long the first of the renewals that wait for their turn has waited",
+            Unit::Seconds,
+            self.renewals_oldest_wait.clone(),
         );
         registry.register(
             "daypass_connections",

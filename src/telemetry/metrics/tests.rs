@@ -57,6 +57,9 @@ fn what_is_recorded_is_what_is_told() {
     token.lookup(Lookup::Hit);
     token.renewal(Redeem::Force, Renewal::Renewed, Duration::from_secs(1));
     token.connections(Status::NeedsReauth, 4);
+    metrics
+        .token(&calcom())
+        .waiting(9_000, Duration::from_millis(4_700));
     metrics.spool_files().set(2);
     metrics.store_errors().inc();
     metrics.store_concerns(Concern::Eviction).set(1);
@@ -71,6 +74,8 @@ fn what_is_recorded_is_what_is_told() {
         "daypass_token_lookups_total{provider=\"calcom\",result=\"hit\"} 2",
         "daypass_renewals_total{provider=\"calcom\",redemption=\"force\",outcome=\"renewed\"} 1",
         "daypass_connections{provider=\"calcom\",status=\"needs_reauth\"} 4",
+        "daypass_renewals_waiting{provider=\"calcom\"} 9000",
+        "daypass_renewals_oldest_wait_seconds{provider=\"calcom\"} 4",
         "daypass_spool_files 2",
         "daypass_store_errors_total 1",
         "daypass_store_concerns{concern=\"eviction\"} 1",

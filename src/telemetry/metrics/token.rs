@@ -17,6 +17,8 @@ pub struct TokenMetrics {
     lookups: Vec<Counter>,
     renewals: Vec<Vec<Counter>>,
     renewal_duration: Timing,
+    waiting: Gauge,
+    oldest_wait: Gauge,
     connections: Vec<Gauge>,
 }
 
@@ -60,6 +62,8 @@ impl TokenMetrics {
             lookups: Lookup::ALL.iter().map(lookup).collect(),
             renewals: Redeem::ALL.iter().map(renewals).collect(),
             renewal_duration: metrics.renewal_duration.get_or_create_owned(&labels),
+            waiting: metrics.renewals_waiting.get_or_create_owned(&labels),
+            oldest_wait: metrics.renewals_oldest_wait.get_or_create_owned(&labels),
             connections: Status::ALL.iter().map(status).collect(),
         }
     }
@@ -78,6 +82,14 @@ impl TokenMetrics {
             counter.inc();
         }
         self.renewal_duration.observe(took, trace::exemplar());
+    }
+
+    /// How many renewals wait for their turn, and how long the first of them has.
+    pub fn waiting(&self, renewals: usize, oldest: Duration) {
+        self.waiting
+            .set(i64::try_from(renewals).unwrap_or(i64::MAX));
+        self.oldest_wait
+            .set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// How many connections are in this state.
