@@ -1,6 +1,7 @@
 //! Users who come through: what the provider was asked, what is stored, what the app reads.
 
 use daypass::{
+    http::access_log::Path,
     sandbox::{Filter, Killed, Kind, Revoke, token_id},
     store::{Purpose, Status},
 };
@@ -357,7 +358,8 @@ async fn no_log_line_has_a_ticket_a_state_or_a_code() {
         .get(&format!("{}/connect/calendly.secret/", world.ingress))
         .await;
     let logged = world.logged.0.lock().clone();
-    let paths: Vec<_> = logged.iter().map(|facts| facts.path.as_deref()).collect();
+    let paths = logged.iter().map(|facts| facts.path.as_ref());
+    let paths: Vec<_> = paths.map(|path| path.map(Path::as_str)).collect();
     assert_eq!(
         paths,
         [
