@@ -44,16 +44,24 @@ def need(*programs):
     missing = [p for p in programs if not shutil.which(p)]
     if not missing:
         return
-    print(f"installing {', '.join(missing)} with apt-get", file=sys.stderr)
-    done = subprocess.run(
-        ["apt-get", "install", "-y", "--no-install-recommends",
-         *sorted({PACKAGES.get(p, p) for p in missing})],
-        stdout=subprocess.DEVNULL, check=False,
-    ) if shutil.which("apt-get") else None
+    apt_get([PACKAGES.get(p, p) for p in missing])
     still = [p for p in missing if not shutil.which(p)]
     if still:
-        why = "there is no apt-get" if done is None else f"apt-get ended with {done.returncode}"
-        sys.exit(f"cannot compare: {', '.join(still)} is missing and could not be installed ({why})")
+        sys.exit(f"cannot measure: {', '.join(still)} is missing and could not be installed from Debian's "
+                 "packages; install it by hand and try again")
+
+
+def apt_get(packages):
+    """Tries to install Debian packages."""
+    if not shutil.which("apt-get"):
+        return
+    print(f"installing {', '.join(sorted(set(packages)))} with apt-get", file=sys.stderr)
+    command = ["apt-get"] if os.geteuid() == 0 else ["sudo", "apt-get"]
+    # A fresh machine has no lists yet.
+    subprocess.run([*command, "update", "-qq"], stdout=subprocess.DEVNULL, check=False)
+    subprocess.run([*command, "install", "-y", "-qq", "--no-install-recommends", *sorted(set(packages))],
+                   stdout=subprocess.DEVNULL, check=False,
+                   env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
 
 
 def free_port():

@@ -54,10 +54,8 @@ def merger():
         candidates = [*pathlib.Path(sysroot).glob("lib/rustlib/*/bin/llvm-profdata"),
                       f"llvm-profdata-{version}", f"/usr/lib/llvm-{version}/bin/llvm-profdata"]
         return next((found for c in candidates if (found := shutil.which(c))), None)
-    if found() is None and shutil.which("apt-get"):
-        print(f"installing llvm-{version} with apt-get", file=sys.stderr)
-        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", f"llvm-{version}"],
-                       stdout=subprocess.DEVNULL, check=False)
+    if found() is None:
+        bed.apt_get([f"llvm-{version}"])
     return found() or sys.exit(
         f"llvm-profdata of LLVM {version} is missing: `rustup component add llvm-tools`, or Debian's "
         f"llvm-{version}")

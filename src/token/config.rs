@@ -31,7 +31,7 @@ pub struct Config {
     /// How long a request waits for its turn to be renewed, where a provider takes only so many token
     /// calls. Whose turn comes later is told so at once. Default 10 s.
     pub queue_wait: Duration,
-    /// How many requests may wait for turns at once: places that requests with a valid token need must not
+    /// How many requests may wait for turns at once that are more than seconds away: places that requests with a valid token need must not
     /// be taken by those that wait. Default 256.
     pub queue_places: usize,
     /// How many token calls a minute a provider takes, if it is not as it documents; zero for no limit.

@@ -34,6 +34,10 @@ use crate::{
 /// place.
 const BACKGROUND_WAIT: Duration = Duration::from_mins(1);
 
+/// Whose turn comes so soon takes nobody's place: a request that is short of a token waits as long for its
+/// own renewal.
+const SOON: Duration = Duration::from_secs(3);
+
 /// A flight on its way, or waiting for its turn.
 pub(super) struct Flying {
     pub(super) entry: Arc<Entry>,
@@ -231,10 +235,11 @@ impl Engine {
                     () = told => continue,
                 }
             };
-            if seat.is_none() && need.is_asked() {
+            let takes_place = need.is_asked() && wait > SOON;
+            if seat.is_none() && takes_place {
                 seat = self.queue_places.try_acquire().ok();
             }
-            let is_full = seat.is_none() && need.is_asked();
+            let is_full = seat.is_none() && takes_place;
             let now = Instant::now();
             let lives = need == Need::Usable && entry.held().is_some_and(|held| held.is_alive(now));
             if lives || is_full || now >= deadline || now + wait > deadline {
