@@ -110,7 +110,8 @@ class Contender:
     def started(self, setting, sink=os.devnull):
         """A process of it. What it logs goes to `sink`."""
         self.count += 1
-        return self.start(setting, f"{self.name.split()[0]}-{self.count}", bed.free_port(), sink)
+        name = f"{self.name.replace(' ', '-')}-{self.count}"
+        return self.start(setting, name, bed.free_port(), sink)
 
     def process(self, name, command, port, setting, log, **environment):
         return bed.Process(name, command, port, core=setting.cores, log=log,

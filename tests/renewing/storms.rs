@@ -324,24 +324,42 @@ async fn what_somebody_asks_for_goes_before_what_nobody_waits_for_but_that_goes_
     assert!(renewed(&world, "a").len() >= 270);
 }
 
-#[tokio::test(start_paused = true)]
-async fn no_more_requests_wait_than_there_are_places_for() {
+/// What fifty requests for the last of `users` get, where so many may wait for turns.
+async fn fifty_for_the_last(users: usize, places: usize) -> Vec<Result<String, Error>> {
     let mut world = limited(true);
-    world.config.queue_places = 8;
-    let key = connect(&world, "u", 12, secs(0)).await.remove(11);
+    world.config.queue_places = places;
+    let mut keys = connect(&world, "u", users, secs(0)).await;
+    let key = keys.pop().unwrap();
     let sidecar = world.sidecar(1).await;
-    let others = (0..11).map(|n| world.key(&format!("u{n}")));
-    for other in others {
+    for other in keys {
         let sidecar = sidecar.clone();
         tokio::spawn(async move { sidecar.bearer(&other).await });
     }
     settle().await;
     let answers = join_all((0..50).map(|_| sidecar.bearer(&key))).await;
+    sleep(MINUTE).await;
+    assert_eq!(world.provider.renewals(), users);
+    answers
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_requests_wait_than_there_are_places_for() {
+    // Ten are called for at once, two a second after that: eight of the others are more than three seconds
+    // away, too.
+    let answers = fifty_for_the_last(24, 16).await;
     let served = answers.iter().filter(|answer| answer.is_ok()).count();
-    assert!((5..=8).contains(&served), "{served}");
+    assert!((6..=11).contains(&served), "{served}");
     let told_of = answers.iter().filter_map(|answer| answer.as_ref().err());
-    assert!(told_of.map(told).all(|wait| wait <= secs(4)), "{answers:?}");
-    assert_eq!(world.provider.renewals(), 12);
+    assert!(
+        told_of.map(told).all(|wait| wait <= secs(10)),
+        "{answers:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_turn_is_about_to_come_waits_whether_there_are_places_or_not() {
+    let answers = fifty_for_the_last(12, 1).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
 }
 
 /// Sidecars with users of their own behind one address; how often they were refused, and how long it took.
