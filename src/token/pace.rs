@@ -5,8 +5,9 @@
 //! 2. Many sidecars may share one address and do not know of each other. So each heeds what answers say is
 //!    left: what was used and is not its own tells how many there are, and it takes its part of the rest.
 //! 3. A refusal (429) holds everybody back: for as long as the provider says, within bounds, and a little
-//!    more; for a minute, which is the window of all known limits, if it says nothing. Then calls come half as fast as before, and grow back within half an hour. All grow by the same
-//!    amount in the same time, so those who share an address come to share its limit.
+//!    more; for a minute, which is the window of all known limits, if it says nothing. Then calls come half
+//!    as fast as before, and grow back within half an hour. All grow by the same amount in the same time, so
+//!    those who share an address come to share its limit.
 //! 4. A provider that limits each user for itself has no pace, until it refuses three users with no answer to
 //!    anybody in between. It then has the one that it was called with, for half an hour.
 
@@ -213,8 +214,8 @@ impl Pace {
         }
     }
 
-    /// A call for `key` was one too many. `asked` is what the provider said. For how long everybody is held back; `None` if that is between
-    /// this user and the provider.
+    /// A call for `key` was one too many. `asked` is what the provider said. For how long everybody is held
+    /// back; `None` if that is between this user and the provider.
     pub(super) fn refused(
         &mut self,
         key: &ConnectionKey,
