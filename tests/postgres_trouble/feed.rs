@@ -9,7 +9,7 @@ use daypass::store::{
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    postgres_server::{Bouncer, FAST, Server},
+    postgres_server::{Bouncer, FAST, Server, USER},
     records::{LONG, key, new, open_with},
 };
 
@@ -117,6 +117,60 @@ async fn listening_is_resumed_after_a_restart() {
     crate::records::recovered(&listening).await;
     let mut took = None;
     for n in 0..20 {
+        took = heard(&listening, &writer, &format!("user-{n}")).await;
+        if took.is_some() {
+            break;
+        }
+    }
+    assert!(took.is_some(), "nothing is announced");
+}
+
+/// Passes connections on to whichever port it was last told; those from before are cut then.
+async fn relay(to: u16) -> (u16, tokio::sync::watch::Sender<u16>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (target, targets) = tokio::sync::watch::channel(to);
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _peer) = listener.accept().await.unwrap();
+            let mut targets = targets.clone();
+            tokio::spawn(async move {
+                let to = *targets.borrow_and_update();
+                let mut far = tokio::net::TcpStream::connect(("127.0.0.1", to))
+                    .await
+                    .unwrap();
+                tokio::select! {
+                    _ended = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    _cut = targets.changed() => {}
+                }
+            });
+        }
+    });
+    (port, target)
+}
+
+/// Not taken for a pooler that delivers nothing, which would not be tried again for minutes.
+#[tokio::test]
+async fn a_connection_that_ends_before_it_was_heard_is_made_again_at_once() {
+    let server = Server::start(FAST);
+    let bouncer = Bouncer::before(&server);
+    let (port, target) = relay(bouncer.port).await;
+    let url = format!("postgres://{USER}@127.0.0.1:{port}/postgres");
+    let listening = open_with(&url, only_listening()).await.unwrap();
+    let writer = open_with(&server.url("postgres"), only_listening())
+        .await
+        .unwrap();
+    let called = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_notify(%'";
+    let waits = async {
+        while server.sql("postgres", called) == "0" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LONG, waits).await.unwrap();
+    target.send(server.port).unwrap();
+    crate::records::recovered(&listening).await;
+    let mut took = None;
+    for n in 0..4 {
         took = heard(&listening, &writer, &format!("user-{n}")).await;
         if took.is_some() {
             break;

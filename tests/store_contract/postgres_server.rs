@@ -55,7 +55,7 @@ pub(crate) struct Server {
 
 /// A running PgBouncer.
 pub(crate) struct Bouncer {
-    port: u16,
+    pub(crate) port: u16,
     _running: Child,
 }
 

@@ -43,7 +43,7 @@ const QUEUE: usize = 1024;
 enum End {
     /// Nothing ever arrived.
     Deaf,
-    /// It worked until now.
+    /// The connection did.
     Lost,
 }
 
@@ -90,9 +90,11 @@ async fn listen_once(desk: &Arc<Desk>, own: &str) -> Result<End, Failure> {
     let ask = format!("LISTEN {CHANNEL}; LISTEN {own}");
     in_time(async { Ok(client.batch_execute(&ask).await?) }).await?;
     in_time(call(desk, own)).await?;
-    let answered = timeout(CALL_LIMIT, hear_until(own, desk, &mut hearing));
-    if !answered.await.unwrap_or(false) {
-        return Ok(End::Deaf);
+    match timeout(CALL_LIMIT, hear_until(own, desk, &mut hearing)).await {
+        Ok(true) => {}
+        // Says nothing of what delivers: the server was restarted, or a pooler replaced.
+        Ok(false) => return Ok(End::Lost),
+        Err(_nothing_came) => return Ok(End::Deaf),
     }
     desk.pool.adopt(client);
     desk.feed.set_heard(true);
