@@ -11,7 +11,10 @@ use std::{
 use parking_lot::RwLock;
 use reqwest::Method;
 
-use crate::emulators::{call, get_for};
+use crate::{
+    emulators::{call, get_for},
+    running::wait_until,
+};
 
 /// The app: some threads that ask and renew without a pause, at whichever sidecar is theirs.
 pub(crate) struct Load {
@@ -64,6 +67,17 @@ impl Load {
     /// Goes on at another sidecar; the one before has nothing under way then.
     pub(crate) fn move_to(&self, outbound: &str) {
         outbound.clone_into(&mut self.sidecar.write());
+    }
+
+    /// Waits until it has asked and renewed some more.
+    #[track_caller]
+    pub(crate) fn goes_on(&self) {
+        let done = || [&self.asked, &self.renewed].map(|count| count.load(Ordering::Relaxed));
+        let before = done();
+        let more = |(before, now): (&usize, usize)| now > before + 2;
+        wait_until("the app asks and renews", || {
+            before.iter().zip(done()).all(more)
+        });
     }
 
     /// How much it has done; nothing of it failed.
