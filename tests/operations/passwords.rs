@@ -184,10 +184,7 @@ fn a_password_of_redis_is_rotated_under_load_without_a_failure() {
         &Place::at(&url("first")),
         &url("second"),
         || {
-            cli(
-                server.port,
-                &["ACL", "SETUSER", "app", ">second", "<first"],
-            );
+            cli(server.port, &["ACL", "SETUSER", "app", ">second", "<first"]);
         },
         || {
             cli(server.port, &["CLIENT", "KILL", "USER", "app"]);
