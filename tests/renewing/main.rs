@@ -19,6 +19,7 @@ mod world;
 mod background;
 mod crash_and_spool;
 mod failures;
+mod going_back;
 mod keeping_alive;
 mod looking;
 mod refused_tokens;
