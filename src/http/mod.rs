@@ -11,6 +11,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+mod accepted;
 pub mod access_log;
 pub mod body;
 pub mod client;

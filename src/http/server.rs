@@ -36,8 +36,8 @@ use hyper_util::{
 use pin_project_lite::pin_project;
 use thiserror::Error;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    io::AsyncRead,
+    net::{TcpListener, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
@@ -45,6 +45,7 @@ use tower::BoxError;
 
 use super::{
     Listen,
+    accepted::Accepted,
     executor::Executor,
     guard::{Guard, Requests, Underway},
     service::Service,
@@ -138,12 +139,6 @@ pin_project! {
         guard: Guard<T>,
         requests: Requests,
     }
-}
-
-/// Either kind of accepted connection.
-enum Accepted {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 // === impl Bound ===
@@ -267,12 +262,7 @@ where
                 return;
             };
             match bound.accept().await {
-                Ok(Accepted::Tcp(stream)) => {
-                    connection(&tasks, &builder, stream, service.clone(), place);
-                }
-                Ok(Accepted::Unix(stream)) => {
-                    connection(&tasks, &builder, stream, service.clone(), place);
-                }
+                Ok(stream) => connection(&tasks, &builder, stream, service.clone(), place),
                 Err(error) => rest(&error).await,
             }
         }
@@ -301,14 +291,13 @@ fn builder(lifecycle: &Lifecycle) -> Builder<Executor> {
 }
 
 /// Runs one connection in a task of its own.
-fn connection<I, S, B>(
+fn connection<S, B>(
     lifecycle: &Lifecycle,
     builder: &Builder<Executor>,
-    stream: I,
+    stream: Accepted,
     service: S,
     place: OwnedSemaphorePermit,
 ) where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,
