@@ -24,6 +24,7 @@ pub mod replay;
 mod request_span;
 pub mod server;
 pub mod service;
+mod serving;
 pub mod tls;
 
 /// Where a listener listens.
