@@ -132,9 +132,7 @@ def main():
             print(f"  {line['each']:8.4f}/s each {line['once']:8.3f}/s once {line['us']:8.1f} us  {what[:100]}")
         sys.stdout.flush()
     if options.name:
-        out = bed.HERE / "results" / f"{options.name}.json"
-        out.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"saved in {out}")
+        bed.save(options.name, results)
 
 
 if __name__ == "__main__":
