@@ -7,7 +7,6 @@ two runs, with few sidecars and with more. From that, what 2,000 would ask.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 import time
