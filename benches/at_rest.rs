@@ -11,7 +11,7 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use daypass::{
-    base::{random::OsRandom, secret::Secret},
+    base::{ids::GrantId, random::OsRandom, secret::Secret},
     store::{
         Committed, Fence, Redemption, Renewed,
         seal::{Aad, Field, Key, KeyRing},
@@ -44,6 +44,7 @@ fn store(c: &mut Criterion, bed: &Bed) {
     });
     let mut stored = bed.runtime.block_on(load());
     let renewed = Renewed {
+        grant: GrantId::random(&OsRandom),
         tokens: stored.tokens.clone().unwrap(),
         redemption: Redemption::Standard,
         scope: None,

@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use daypass::{
     base::{
         clock::{Clock, SystemClock, Timestamp},
-        ids::{ConnectionId, ConnectionKey, ProviderName, UserId},
+        ids::{ConnectionId, ConnectionKey, GrantId, ProviderName, UserId},
         lifecycle::Lifecycle,
         random::{OsRandom, Random, SeededRandom},
     },
@@ -67,6 +67,7 @@ fn new(n: usize, rows: usize, random: &dyn Random, now: Timestamp) -> NewConnect
     NewConnection {
         key: key(n),
         id: ConnectionId::random(random),
+        grant: GrantId::random(random),
         tokens: Some(SealedTokens {
             access: sealed(random, 180),
             refresh: Some(sealed(random, 180)),

@@ -39,6 +39,11 @@ pub struct ConnectionId(uuid::Uuid);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Generation(u64);
 
+/// Names one write of a grant to a connection: drawn anew for each, so that none is ever given out twice.
+/// A [`Generation`] is, by a store that has lost what it had taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GrantId(u64);
+
 /// Who holds a lease: one running process, never two.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OwnerId(uuid::Uuid);
@@ -268,6 +273,34 @@ impl fmt::Display for Generation {
     }
 }
 
+// === impl GrantId ===
+
+impl GrantId {
+    /// Of what was written by a version that did not name its grants.
+    pub const UNNAMED: Self = Self(0);
+
+    /// A new one: 63 bits of chance.
+    pub fn random(random: &dyn Random) -> Self {
+        let bits = u64::from_be_bytes(random.bytes()) >> 1;
+        Self(bits.max(1))
+    }
+
+    /// From a stored number; `None` if it is none of these.
+    pub fn from_stored(number: i64) -> Option<Self> {
+        u64::try_from(number).ok().map(Self)
+    }
+
+    /// The number itself, for a store.
+    pub fn to_stored(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+
+    /// A part of it that tells it from another one well enough where nothing is lost if it does not.
+    pub fn hint(self) -> u32 {
+        u32::try_from(self.0 & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -303,6 +336,15 @@ mod tests {
             prop_assert!(AuditId::first_of(one) <= first);
             prop_assert!(AuditId::FIRST < first && first < AuditId::LAST);
             prop_assert_eq!(AuditId::from_slice(first.as_bytes()), Ok(first));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn grants_have_names_that_every_store_can_keep(seed: u64) {
+            let named = GrantId::random(&crate::base::random::SeededRandom::new(seed));
+            prop_assert_ne!(named, GrantId::UNNAMED);
+            prop_assert_eq!(GrantId::from_stored(named.to_stored()), Some(named));
         }
     }
 

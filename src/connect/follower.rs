@@ -129,7 +129,7 @@ mod tests {
     use crate::{
         base::{
             clock::Timestamp,
-            ids::{ConnectionId, Generation},
+            ids::{ConnectionId, Generation, GrantId},
             random::SeededRandom,
         },
         store::Status,
@@ -157,6 +157,7 @@ mod tests {
             id: ConnectionId::random(&SeededRandom::new(1)),
             status: Status::Active,
             generation: Generation::new(1),
+            grant: GrantId::UNNAMED,
             tokens: None,
             external_id: None,
             organization: None,

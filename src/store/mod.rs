@@ -2,8 +2,8 @@
 //!
 //! 1. A store sees ciphertext only: tokens arrive [`Sealed`](seal::Sealed) and leave sealed.
 //! 2. Absence is `Option`, never an error. Data that contradicts itself is [`Error::Inconsistent`].
-//! 3. Every write of tokens is fenced: it names the connection and generation it started from
-//!    ([`Fence`]), and is refused when the store has moved on.
+//! 3. Every write of tokens is fenced: it names the connection, generation and grant it started from
+//!    ([`Fence`]), and is refused when the store has moved on, or has gone back and moved on from there.
 //! 4. Each method of [`Store`] is one atomic step (a batch may be several, see [`Store::save`]) that
 //!    survives a crash once it has returned, and either happened or did not when it fails with
 //!    anything but [`Error::Unavailable`].
@@ -25,7 +25,7 @@ use thiserror::Error;
 
 use crate::base::{
     clock::Timestamp,
-    ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName},
+    ids::{ConnectionId, ConnectionKey, Generation, GrantId, OwnerId, ProviderName},
 };
 
 mod accounts;
@@ -198,6 +198,9 @@ pub struct Fence {
     pub id: ConnectionId,
     /// The generation that was read.
     pub generation: Generation,
+    /// The grant that was read. A store that has lost writes gives out a generation once more, but no
+    /// grant. `None` if it was not noted, by a version that knew of none.
+    pub grant: Option<GrantId>,
 }
 
 /// Which connections to list.
@@ -384,7 +387,19 @@ impl Fence {
             key: connection.key.clone(),
             id: connection.id,
             generation: connection.generation,
+            grant: Some(connection.grant),
         }
+    }
+
+    /// Whether the store still holds that state, if `connection` is what it holds. Where a version that
+    /// knows of no grants has written either of the two, the generation counts alone.
+    pub fn admits(&self, connection: &Connection) -> bool {
+        self.key == connection.key
+            && self.id == connection.id
+            && self.generation == connection.generation
+            && self
+                .grant
+                .is_none_or(|grant| [grant, GrantId::UNNAMED].contains(&connection.grant))
     }
 }
 

@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::seal::Sealed;
+use super::{Fence, seal::Sealed};
 use crate::base::{
     clock::Timestamp,
-    ids::{ConnectionId, ConnectionKey, Generation, OwnerId},
+    ids::{ConnectionId, ConnectionKey, Generation, GrantId, OwnerId},
 };
 
 /// One user at one provider, as stored.
@@ -20,6 +20,8 @@ pub struct Connection {
     pub status: Status,
     /// How often tokens were written; zero if there are none yet.
     pub generation: Generation,
+    /// Which of all writes that ever had this generation, should the store have lost some.
+    pub grant: GrantId,
     /// The grant; `None` for a managed user that was imported by its id alone.
     pub tokens: Option<SealedTokens>,
     /// The provider's own id or URI for the account.
@@ -125,6 +127,8 @@ pub struct NewConnection {
     pub key: ConnectionKey,
     /// The id to give it if it is created.
     pub id: ConnectionId,
+    /// Names this grant, and no other.
+    pub grant: GrantId,
     /// Its grant; `None` for a managed user whose first request mints its tokens.
     pub tokens: Option<SealedTokens>,
     /// See [`Connection::external_id`].
@@ -145,6 +149,9 @@ pub struct NewConnection {
 /// The outcome of a successful renewal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Renewed {
+    /// Names the new grant, and no other. Versions of before named none.
+    #[serde(default)]
+    pub grant: GrantId,
     /// The new grant.
     pub tokens: SealedTokens,
     /// How it was minted.
@@ -180,5 +187,17 @@ impl ReauthReason {
         ]
         .into_iter()
         .find(|reason| reason.as_str() == text)
+    }
+}
+
+// === impl Renewed ===
+
+impl Renewed {
+    /// Whether `stored` has these tokens, committed from `fence` by an earlier call whose answer was lost.
+    /// They may have been sealed anew since.
+    pub fn is_in(&self, stored: &Connection, fence: &Fence) -> bool {
+        // A version that knows of no grants leaves the name of the last one when it writes the next.
+        let is_next = stored.id == fence.id && stored.generation == fence.generation.next();
+        is_next && stored.grant == self.grant && self.grant != GrantId::UNNAMED
     }
 }

@@ -160,13 +160,19 @@ impl Engine {
         connection: &Connection,
         news: News,
     ) -> Result<(), Error> {
-        let spooled = self.spool.get(&connection.key).filter(|spooled| {
-            let fence = spooled.fence();
-            fence.id == connection.id && fence.generation == connection.generation
-        });
-        let (tokens, generation) = match &spooled {
-            Some(spooled) => (Some(&spooled.renewed.tokens), spooled.generation()),
-            None => (connection.tokens.as_ref(), connection.generation),
+        let spooled = self.spool.get(&connection.key);
+        let spooled = spooled.filter(|spooled| spooled.fence().admits(connection));
+        let (tokens, generation, grant) = match &spooled {
+            Some(spooled) => (
+                Some(&spooled.renewed.tokens),
+                spooled.generation(),
+                spooled.renewed.grant,
+            ),
+            None => (
+                connection.tokens.as_ref(),
+                connection.generation,
+                connection.grant,
+            ),
         };
         let Some(tokens) = tokens else {
             entry.clear(news);
@@ -174,7 +180,7 @@ impl Engine {
         };
         if entry
             .held()
-            .is_some_and(|held| !held.is_older_than(connection.id, generation))
+            .is_some_and(|held| !held.is_older_than(connection.id, generation, grant))
         {
             entry.confirm(news);
             return Ok(());
@@ -184,17 +190,12 @@ impl Engine {
             .open_access(&connection.key, tokens)
             .and_then(|access| {
                 let now = self.clock.now();
-                Bearer::new(
-                    &self.config,
-                    connection.id,
-                    generation,
-                    tokens,
-                    &access,
-                    now,
-                )
-                .map_err(|error| store::Error::Inconsistent {
-                    row: connection.key.to_string(),
-                    what: format!("its access token fits no header: {error}"),
+                let named = (connection.id, generation, grant);
+                Bearer::new(&self.config, named, tokens, &access, now).map_err(|error| {
+                    store::Error::Inconsistent {
+                        row: connection.key.to_string(),
+                        what: format!("its access token fits no header: {error}"),
+                    }
                 })
             })
             .map_err(|error| {

@@ -13,7 +13,7 @@ use super::{engine::Engine, vault::Plain};
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionId, ConnectionKey},
+        ids::{ConnectionId, ConnectionKey, GrantId},
         secret::Secret,
     },
     provider::{Account, jwt_expiry},
@@ -107,6 +107,7 @@ impl Grant {
         NewConnection {
             key: self.key.clone(),
             id: ConnectionId::random(&*engine.random),
+            grant: GrantId::random(&*engine.random),
             tokens,
             external_id: self.account.external_id.clone(),
             organization: self.account.organization.clone(),

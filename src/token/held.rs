@@ -13,7 +13,7 @@ use super::{Bearer, Config, policy::Thresholds};
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionId, Generation},
+        ids::{ConnectionId, Generation, GrantId},
         secret::Secret,
     },
     store::SealedTokens,
@@ -55,11 +55,10 @@ impl Need {
 // === impl Bearer ===
 
 impl Bearer {
-    /// Prepares the opened `access` token of `tokens`. Fails if no header can carry the token.
+    /// Prepares the opened `access` token of `tokens`, which are `named` so in the store. Fails if no header can carry the token.
     pub(super) fn new(
         config: &Config,
-        id: ConnectionId,
-        generation: Generation,
+        (id, generation, grant): (ConnectionId, Generation, GrantId),
         tokens: &SealedTokens,
         access: &Secret<String>,
         now: Timestamp,
@@ -74,6 +73,7 @@ impl Bearer {
             generation,
             expires_at: tokens.access_expires_at,
             id,
+            grant: grant.hint(),
             due: Instant::now() + due,
             short_after: millis(before_end(thresholds.min_validity).saturating_sub(due)),
             dead_after: millis(before_end(Duration::ZERO).saturating_sub(due)),
@@ -107,9 +107,16 @@ impl Bearer {
         self.is_within(self.dead_after, now)
     }
 
-    /// Whether tokens of `generation` of the connection `id` are newer than these.
-    pub(super) fn is_older_than(&self, id: ConnectionId, generation: Generation) -> bool {
-        self.id != id || self.generation() < generation
+    /// Whether tokens that the store has as `generation` of the connection `id`, named `grant`, are newer
+    /// than these. If the store gives out a generation once more, it has lost the one of before.
+    pub(super) fn is_older_than(
+        &self,
+        id: ConnectionId,
+        generation: Generation,
+        grant: GrantId,
+    ) -> bool {
+        let is_another = self.generation() == generation && self.grant != grant.hint();
+        self.id != id || self.generation() < generation || is_another
     }
 
     /// Whether the store may hold something else.

@@ -66,6 +66,8 @@ pub struct Bearer {
     generation: Generation,
     expires_at: Timestamp,
     id: ConnectionId,
+    /// Which of its generation: see [`GrantId::hint`](crate::base::ids::GrantId::hint).
+    grant: u32,
     /// From here on it is due, by the clock that does not jump.
     due: Instant,
     /// So many milliseconds later it is short…
@@ -214,6 +216,7 @@ impl Bearer {
             generation: Generation::new(generation),
             expires_at: Timestamp::from_millis(i64::MAX),
             id: ConnectionId::random(&crate::base::random::OsRandom),
+            grant: 0,
             due: Instant::now() + Duration::from_hours(24),
             short_after: 0,
             dead_after: 0,

@@ -7,7 +7,7 @@
 //! 3. Record the intent, then call the provider: after a crash the next holder knows that the refresh
 //!    token may be spent. No call is made once the lease may have run out, and it is prolonged while
 //!    the provider thinks.
-//! 4. Commit, fenced by the generation that was read; if the store refuses, spool. Only then may
+//! 4. Commit, fenced by the generation and the grant that were read; if the store refuses, spool. Only then may
 //!    anybody use the new token. While the store thinks, the spool has it too.
 //! 5. A refusal is believed after one more look at the store: a sibling may just have rotated. If an
 //!    earlier attempt had no clear answer, the store is looked at for a while.
@@ -31,7 +31,7 @@ use super::{
     spool::Spooled,
 };
 use crate::{
-    base::ids::OwnerId,
+    base::ids::{GrantId, OwnerId},
     provider::{Account, CallError, Headroom, Minted, SharedProvider},
     store::{
         self, Begun, Committed, Connection, Cooldown, Fence, Fenced, Lease, ReauthReason,
@@ -444,7 +444,7 @@ impl Renewal<'_> {
         let prolonging = async {
             loop {
                 sleep(ttl / 3).await;
-                // Losing it is no reason to stop: the commit is fenced by the generation.
+                // Losing it is no reason to stop: the commit is fenced.
                 let _kept = self.prolong().await;
             }
         };
@@ -469,6 +469,7 @@ impl Renewal<'_> {
             .vault
             .seal_minted(connection, &minted, default_lifetime);
         let renewed = Renewed {
+            grant: GrantId::random(&*self.engine.random),
             tokens,
             redemption,
             scope: minted.scope.clone(),
@@ -484,7 +485,7 @@ impl Renewal<'_> {
                 self.adopted(&stored, self.news())
             }
             // Carried out twice, by a spool that was offered meanwhile.
-            Ok(Committed::Superseded(newer)) if newer.tokens.as_ref() == Some(&renewed.tokens) => {
+            Ok(Committed::Superseded(newer)) if renewed.is_in(&newer, &fence) => {
                 self.tell_issued(connection, &minted);
                 self.adopted(&newer, self.news())
             }
@@ -593,7 +594,7 @@ impl Renewal<'_> {
     async fn look_again(&self, refused: &Connection) -> Result<Attempted, Error> {
         self.listen();
         match self.engine.store.load(&self.entry.key).await {
-            Ok(Some(now)) if now.id != refused.id || now.generation != refused.generation => {
+            Ok(Some(now)) if !Fence::of(refused).admits(&now) => {
                 self.adopted(&now, self.news()).map(Attempted::Done)
             }
             Ok(Some(now)) => Ok(Attempted::Refused {

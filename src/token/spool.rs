@@ -21,7 +21,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::disk::{EXTENSION, SharedDisk};
 use crate::{
-    base::ids::{ConnectionId, ConnectionKey, Generation},
+    base::ids::{ConnectionId, ConnectionKey, Generation, GrantId},
     store::{Connection, Fence, Renewed, SealedTokens, seal::Sealed},
 };
 
@@ -40,6 +40,9 @@ pub(super) struct Spooled {
     key: ConnectionKey,
     id: ConnectionId,
     from: Generation,
+    /// Which of that generation. Files of versions that knew of none have none: the generation counts alone.
+    #[serde(default)]
+    from_grant: Option<GrantId>,
     pub(super) renewed: Renewed,
 }
 
@@ -51,6 +54,7 @@ impl Spooled {
             key: fence.key.clone(),
             id: fence.id,
             from: fence.generation,
+            from_grant: fence.grant,
             renewed,
         }
     }
@@ -61,6 +65,7 @@ impl Spooled {
             key: self.key.clone(),
             id: self.id,
             generation: self.from,
+            grant: self.from_grant,
         }
     }
 
@@ -271,8 +276,10 @@ mod tests {
             key,
             id,
             generation,
+            grant: Some(GrantId::random(&random)),
         };
         let renewed = Renewed {
+            grant: GrantId::random(&random),
             tokens,
             redemption: Redemption::Standard,
             scope: None,
@@ -340,5 +347,26 @@ mod tests {
         put.and(settled).unwrap();
         assert_eq!(spool.get(&key()).unwrap().from, Generation::new(8));
         assert_eq!(found(&disk).await, [Generation::new(8)]);
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_knew_of_no_grants_goes_by_its_generation() {
+        let now = renewal(7);
+        let mut file = serde_json::to_value(&now).unwrap();
+        let read = |file: &serde_json::Value| -> Spooled {
+            serde_json::from_str(&file.to_string()).unwrap()
+        };
+        assert_eq!(read(&file).fence(), now.fence());
+        assert_eq!(read(&file).renewed, now.renewed);
+        file.as_object_mut().unwrap().remove("from_grant").unwrap();
+        file["renewed"]
+            .as_object_mut()
+            .unwrap()
+            .remove("grant")
+            .unwrap();
+        let older = read(&file);
+        assert_eq!(older.fence().grant, None);
+        assert_eq!(older.fence().generation, Generation::new(7));
+        assert_eq!(older.renewed.grant, GrantId::UNNAMED);
     }
 }

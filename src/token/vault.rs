@@ -155,7 +155,7 @@ mod tests {
     use crate::{
         base::{
             clock::ManualClock,
-            ids::{ConnectionId, Generation},
+            ids::{ConnectionId, Generation, GrantId},
             random::SeededRandom,
         },
         provider::{Account, Headroom},
@@ -202,6 +202,7 @@ mod tests {
             id: ConnectionId::random(&SeededRandom::new(2)),
             status: Status::Active,
             generation: Generation::new(1),
+            grant: GrantId::UNNAMED,
             tokens: Some(sealed_with("k1")),
             external_id: None,
             organization: None,

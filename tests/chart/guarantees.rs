@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     helm::{Install, is_valid},
-    rendered::{containers, kind, list, one, selects},
+    injected::example,
+    rendered::{container, containers, kind, list, one, selects},
 };
 
 /// Clusters before and since native sidecars, and a new one.
@@ -19,7 +20,7 @@ fn matrix() -> Vec<Install> {
             installs.push(Install::of_daypass().with(values).on(cluster));
         }
         installs.push(Install::of_daypass().on(cluster));
-        installs.push(crate::injected::example().on(cluster));
+        installs.push(example().on(cluster));
     }
     let full = || Install::of_daypass().with("gateway-full");
     installs.push(full().set("gateway.autoscaling.enabled=false"));
@@ -225,11 +226,12 @@ fn lets_in_by_ports(policy: &Value, pod: &Value) {
     }
 }
 
-/// Runs `daypass check` with the configuration, the environment and the files of a container.
-fn check(pod: &Value, documents: &[Value]) {
+/// Runs `daypass check` with the environment and the files of a container, and with its configuration, to
+/// which `more` was added: its exit code, and what it said.
+fn check(pod: &Value, documents: &[Value], more: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let place = |path: &str| folder.path().join(path.trim_start_matches('/'));
-    let container = crate::rendered::container(pod, "daypass");
+    let container = container(pod, "daypass");
     let own = documents
         .iter()
         .find(|it| it["data"].get("daypass.toml").is_some())
@@ -262,7 +264,8 @@ fn check(pod: &Value, documents: &[Value]) {
     };
     let config = place("/etc/daypass/daypass.toml");
     fs::create_dir_all(config.parent().unwrap()).unwrap();
-    fs::write(&config, here(own["data"]["daypass.toml"].as_str().unwrap())).unwrap();
+    let text = here(own["data"]["daypass.toml"].as_str().unwrap());
+    fs::write(&config, text + more).unwrap();
     fs::create_dir_all(place("/etc/daypass-ca")).unwrap();
     let ca = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap();
     fs::write(place("/etc/daypass-ca/ca.crt"), ca.cert.pem()).unwrap();
@@ -277,8 +280,8 @@ fn check(pod: &Value, documents: &[Value]) {
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.success(), "{said}\n{pod:#}");
+    let said = String::from_utf8_lossy(&said).into_owned();
+    (output.status.code(), said)
 }
 
 #[test]
@@ -286,9 +289,28 @@ fn what_pods_would_run_passes_the_check_of_the_binary() {
     for install in matrix() {
         let documents = install.rendered();
         for (pod, _) in pods(&documents) {
-            check(pod, &documents);
+            let (code, said) = check(pod, &documents, "");
+            assert_eq!(code, Some(0), "{said}\n{pod:#}");
         }
     }
+}
+
+/// The step before everything else runs to its end, so that its failure keeps the pod from starting.
+#[test]
+fn a_wrong_configuration_ends_in_the_step_that_checks_it() {
+    let more = "daypass.sidecar.extraVolumeMounts=[{\"name\":\"data\",\"mountPath\":\"/more\"}]";
+    let documents = example().set(more).rendered();
+    let pod = &one(&documents, "Deployment")["spec"]["template"]["spec"];
+    let step = container(pod, "daypass-check");
+    assert!(step["restartPolicy"].is_null());
+    assert_eq!(list(&step["args"]).last().unwrap(), "check");
+    let own = container(pod, "daypass");
+    for what in ["image", "env", "volumeMounts"] {
+        assert_eq!(step[what], own[what], "what it checks is what will run");
+    }
+    let (code, said) = check(pod, &documents, "\n[nonsense]\nkey = 1\n");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("nonsense"), "{said}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The sandbox as a process of its own, and calls to it and to sidecars.
 
+use std::sync::LazyLock;
+
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -102,18 +104,23 @@ pub(crate) fn post(url: &str, body: &Value) -> Response {
     call(Method::POST, url, None, Some(body))
 }
 
+/// To make one takes longer than to ask. Connections would not outlive the call in whose runtime they are.
+static CLIENT: LazyLock<Client> = LazyLock::new(|| {
+    daypass::http::tls::install_crypto();
+    let builder = Client::builder().no_proxy().pool_max_idle_per_host(0);
+    builder.build().unwrap()
+});
+
 pub(crate) fn call(
     method: Method,
     url: &str,
     user: Option<&str>,
     body: Option<&Value>,
 ) -> Response {
-    daypass::http::tls::install_crypto();
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().unwrap();
     runtime.block_on(async {
-        let client = Client::builder().no_proxy().build().unwrap();
-        let mut request = client.request(method, url);
+        let mut request = CLIENT.request(method, url);
         if let Some(user) = user {
             request = request.header("x-user-id", user);
         }

@@ -9,6 +9,8 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use parking_lot::Mutex;
 
+use crate::place::is_another_binary;
+
 /// A report of which each part tells a `T`.
 pub(crate) struct Report<T> {
     /// Its name in `docs/reports`.
@@ -92,8 +94,13 @@ pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = field("/proc/meminfo", "MemTotal");
     let memory = memory.trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
+    let build = if is_another_binary() {
+        "a build for release"
+    } else {
+        "a build for debugging"
+    };
     format!(
-        "{cores} cores ({}), {} GiB, {}; builds for debugging. Sidecars, stores, providers and \
+        "{cores} cores ({}), {} GiB, {}; {build}. Sidecars, stores, providers and \
          whoever asked and troubled them shared it.",
         field("/proc/cpuinfo", "model name"),
         memory.div_ceil(1024 * 1024),

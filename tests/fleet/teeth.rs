@@ -50,9 +50,9 @@ const MUTATIONS: &[Mutation] = &[
         name: "commits are not fenced",
         edits: &[(
             "src/store/postgres/grants.rs",
-            "    now!(\"$14\"),\n    fenced!()\n",
-            "    now!(\"$14\"),\n    \" WHERE provider = $1 AND user_id = $2 AND $3::bytea IS NOT NULL \
-             AND $4::int8 IS NOT NULL\"\n",
+            "    now!(\"$15\"),\n    fenced!()\n",
+            "    now!(\"$15\"),\n    \" WHERE provider = $1 AND user_id = $2 AND $3::bytea IS NOT NULL \
+             AND $4::int8 IS NOT NULL AND coalesce($5::int8, 0) >= 0\"\n",
         )],
         noticed_by: "what_a_paused_process_got_is_stored_when_it_comes_back",
         seed: "1",

@@ -98,7 +98,7 @@ fn warnings_count_as_errors_when_they_are_to() {
 fn each_store_says_what_it_is_and_that_its_tokens_open() {
     for (url, what, schema) in [
         ("sqlite:daypass.db".to_owned(), "SQLite", "schema 1"),
-        (postgres_url(), "PostgreSQL", "schema 4"),
+        (postgres_url(), "PostgreSQL", "schema 5"),
         (redis_url(), "Redis", "schema 1"),
     ] {
         let place = Place::at(&url);

@@ -30,6 +30,7 @@ mod damage;
 mod doctor;
 mod documents;
 mod following;
+mod load;
 mod memory;
 mod migrating;
 mod outages;

@@ -2,6 +2,7 @@
 //! is made with the new one.
 
 use crate::{
+    load::Load,
     places::Place,
     postgres_server::Server as Postgres,
     redis_servers::{Server as Redis, cli, cluster},
@@ -131,6 +132,64 @@ fn a_new_password_that_redis_does_not_know_yet_costs_nothing() {
     running.until_ready();
     assert_eq!(running.connect_and_ask(&place, "ben"), 200);
     assert_eq!(running.stop(), Some(0));
+}
+
+/// An app asks and renews meanwhile, and nothing fails: what is open goes on. `change` makes the new password
+/// the only good one; once `cut` has ended all that is open, everything is done with it.
+fn rotates_under_load(place: &Place, url: &str, change: impl Fn(), cut: impl Fn()) {
+    let mut running = Running::on(place);
+    running.take_all_calls();
+    let users: Vec<String> = (0..4).map(|n| format!("user{n}")).collect();
+    let lines: String = users.iter().map(|user| running.line(user, 3600)).collect();
+    let import = ["connections", "import"];
+    place.home.run_with(&import, &lines).fine();
+    let load = Load::start(&running.outbound, &users);
+    load.goes_on();
+    change();
+    place.name_store(url);
+    running
+        .sidecar
+        .logged("secret changed; the new one is in use");
+    load.goes_on();
+    load.stop();
+    cut();
+    running.until_ready();
+    assert_eq!(running.connect_and_ask(place, "anna"), 200);
+    running.assert_each_token_was_sent_once();
+    assert_eq!(running.stop(), Some(0));
+}
+
+#[test]
+fn a_password_of_postgres_is_rotated_under_load_without_a_failure() {
+    let server = Postgres::start_as("scram-sha-256", &[]);
+    let url = server.url("postgres");
+    rotates_under_load(
+        &Place::at(&url),
+        &url.replace(":secret@", ":rotated@"),
+        || {
+            server.sql("postgres", "ALTER ROLE daypass PASSWORD 'rotated'");
+        },
+        || {
+            cut(&server);
+        },
+    );
+}
+
+#[test]
+fn a_password_of_redis_is_rotated_under_load_without_a_failure() {
+    let server = Redis::start(&["--appendonly", "yes"]);
+    with_user(&server);
+    let url = |password: &str| format!("redis://app:{password}@127.0.0.1:{}", server.port);
+    rotates_under_load(
+        &Place::at(&url("first")),
+        &url("second"),
+        || {
+            cli(server.port, &["ACL", "SETUSER", "app", ">second", "<first"]);
+        },
+        || {
+            cli(server.port, &["CLIENT", "KILL", "USER", "app"]);
+        },
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use daypass::{
     app::Opener,
     base::{
         clock::Timestamp,
-        ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName, UserId},
+        ids::{ConnectionId, ConnectionKey, Generation, GrantId, OwnerId, ProviderName, UserId},
         lifecycle::Lifecycle,
         random::SeededRandom,
         secret::Secret,
@@ -67,6 +67,15 @@ fn tokens(n: u64, key: &ConnectionKey, keys: &KeyRing) -> SealedTokens {
     }
 }
 
+/// Some are as a version left them that named none.
+fn grant(n: u64, random: &SeededRandom) -> GrantId {
+    if n.is_multiple_of(13) {
+        GrantId::UNNAMED
+    } else {
+        GrantId::random(random)
+    }
+}
+
 fn person(n: u64, keys: &KeyRing) -> Record {
     let random = SeededRandom::new(n);
     let later = |secs| after(secs, n);
@@ -88,6 +97,7 @@ fn person(n: u64, keys: &KeyRing) -> Record {
             Status::Active
         },
         generation: Generation::new(if n.is_multiple_of(11) { 0 } else { n }),
+        grant: grant(n, &random),
         tokens: (!n.is_multiple_of(11)).then(|| tokens(n, &key, keys)),
         external_id: n
             .is_multiple_of(2)

@@ -216,7 +216,7 @@ fn a_store_from_the_future_loses_no_tokens() {
         db.pragma_update(None, "user_version", version).unwrap();
     };
     let trouble = Trouble {
-        says: "the store has schema 99, this version of daypass knows 5: upgrade daypass",
+        says: "the store has schema 99, this version of daypass knows 6: upgrade daypass",
         begin: &|| become_version(99),
         // As if this were the newer version.
         end: &|| become_version(1),

@@ -1,23 +1,13 @@
 //! `rotate-keys`: a new encryption key takes the place of the old one while sidecars serve and renew, and
 //! nobody notices.
 
-use std::{
-    fs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{fs, thread, time::Duration};
 
-use parking_lot::RwLock;
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     binary::{Answer, Serving},
-    emulators::{call, get_for},
+    load::Load,
     places::Place,
     population::{keys, population},
     running::{Running, wait_until},
@@ -62,76 +52,6 @@ fn of_key(report: &Value, id: &str) -> Value {
 
 fn rotate(place: &Place, more: &[&str]) -> Answer {
     place.home.run(&[&["rotate-keys", "--json"], more].concat())
-}
-
-/// The app: some threads that ask and renew without a pause, at whichever sidecar is theirs.
-struct Load {
-    sidecar: Arc<RwLock<String>>,
-    ends: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
-    renewed: Arc<AtomicUsize>,
-    threads: Vec<JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    fn start(outbound: &str, users: &[String]) -> Self {
-        let mut load = Self {
-            sidecar: Arc::new(RwLock::new(outbound.to_owned())),
-            ends: Arc::default(),
-            asked: Arc::default(),
-            renewed: Arc::default(),
-            threads: Vec::new(),
-        };
-        for users in users.chunks(users.len() / 2) {
-            let (sidecar, ends) = (Arc::clone(&load.sidecar), Arc::clone(&load.ends));
-            let (asked, renewed) = (Arc::clone(&load.asked), Arc::clone(&load.renewed));
-            let users = users.to_vec();
-            load.threads.push(thread::spawn(move || {
-                let mut failures = Vec::new();
-                for (round, user) in (0..).zip(users.iter().cycle()) {
-                    if ends.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    // Held while it is asked, so that whoever moves on knows that nothing is under way.
-                    let at = sidecar.read();
-                    let answer = if round % 3 == 0 {
-                        renewed.fetch_add(1, Ordering::Relaxed);
-                        let url = format!("{at}/-/calendly/refresh");
-                        call(Method::POST, &url, Some(user), None)
-                    } else {
-                        asked.fetch_add(1, Ordering::Relaxed);
-                        get_for(&format!("{at}/calendly/users/me"), user)
-                    };
-                    if answer.status != 200 {
-                        failures.push(format!("{user}: {} {}", answer.status, answer.body));
-                    }
-                }
-                failures
-            }));
-        }
-        load
-    }
-
-    /// Goes on at another sidecar; the one before has nothing under way then.
-    fn move_to(&self, outbound: &str) {
-        outbound.clone_into(&mut self.sidecar.write());
-    }
-
-    /// How much it has done; nothing of it failed.
-    #[track_caller]
-    fn stop(self) -> (usize, usize) {
-        self.ends.store(true, Ordering::Relaxed);
-        let failures: Vec<String> = self
-            .threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect();
-        assert_eq!(failures, [""; 0]);
-        (
-            self.asked.load(Ordering::Relaxed),
-            self.renewed.load(Ordering::Relaxed),
-        )
-    }
 }
 
 /// A sidecar with the configuration as it is now takes the place of `old`.

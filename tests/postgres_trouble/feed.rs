@@ -125,6 +125,10 @@ async fn listening_is_resumed_after_a_restart() {
     assert!(took.is_some(), "nothing is announced");
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tasks are the test's own, and end with its runtime"
+)]
 /// Passes connections on to whichever port it was last told; those from before are cut then.
 async fn relay(to: u16) -> (u16, tokio::sync::watch::Sender<u16>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

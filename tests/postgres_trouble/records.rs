@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use daypass::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionId, ConnectionKey, OwnerId, ProviderName, UserId},
+        ids::{ConnectionId, ConnectionKey, GrantId, OwnerId, ProviderName, UserId},
         lifecycle::Lifecycle,
         random::OsRandom,
     },
@@ -84,6 +84,7 @@ pub(crate) fn new(user: &str) -> NewConnection {
     NewConnection {
         key: key(user),
         id: ConnectionId::random(&OsRandom),
+        grant: GrantId::random(&OsRandom),
         tokens: Some(tokens("first")),
         external_id: None,
         organization: None,
@@ -96,6 +97,7 @@ pub(crate) fn new(user: &str) -> NewConnection {
 
 pub(crate) fn renewed(name: &str) -> Renewed {
     Renewed {
+        grant: GrantId::random(&OsRandom),
         tokens: tokens(name),
         redemption: Redemption::Standard,
         scope: None,

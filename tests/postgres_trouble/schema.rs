@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use daypass::store::{Error, Store, postgres::Options};
+use daypass::{
+    base::ids::GrantId,
+    store::{Committed, Error, Fence, Filter, Store, postgres::Options},
+};
 use futures_util::future::join_all;
 
 use crate::{
     postgres_server::{FAST, Server},
-    records::{key, new, open, open_with},
+    records::{key, new, open, open_with, renewed},
 };
 
 fn migrated_to(server: &Server, version: u32, min_reader: u32) {
@@ -84,10 +87,56 @@ async fn tables_of_an_older_version_are_brought_up_to_date_and_keep_what_they_ho
          VALUES ('calendly', 'anna', decode(md5('a'), 'hex'), 0, 0, 0)",
     );
     let store = open(&server.url("postgres")).await.unwrap();
-    assert!(store.load(&key("anna")).await.unwrap().is_some());
+    let anna = store.load(&key("anna")).await.unwrap().unwrap();
+    assert_eq!(anna.grant, GrantId::UNNAMED);
+    let committed = store.commit(&Fence::of(&anna), renewed("second")).await;
+    let Committed::Stored(second) = committed.unwrap() else {
+        panic!("what a program of before wrote can be renewed");
+    };
+    // A program of before writes again, and leaves the name that it does not know.
+    server.sql(
+        "postgres",
+        "UPDATE daypass.connections SET generation = 2, access = decode(md5('b'), 'hex')",
+    );
+    let third = store.load(&key("anna")).await.unwrap().unwrap();
+    assert_eq!(third.grant, second.grant);
+    let late = store.commit(&Fence::of(&second), renewed("late")).await;
+    assert!(matches!(late.unwrap(), Committed::Superseded(_)));
+    let committed = store.commit(&Fence::of(&third), renewed("fourth")).await;
+    assert!(matches!(committed.unwrap(), Committed::Stored(_)));
     let old = "SELECT max(min_reader) FROM daypass.schema_versions";
     let why = "programs of the version before go on working with them";
     assert_eq!(server.sql("postgres", old), "1", "{why}");
+}
+
+/// A migration may add a column under a program of before that is at work.
+#[tokio::test]
+async fn a_column_that_is_added_meanwhile_disturbs_nobody() {
+    let server = Server::start(FAST);
+    let running = open(&server.url("postgres")).await.unwrap();
+    let round = async || {
+        running.save(vec![new("anna")]).await.unwrap();
+        let first = running.load(&key("anna")).await.unwrap().unwrap();
+        let committed = running.commit(&Fence::of(&first), renewed("second")).await;
+        let Committed::Stored(second) = committed.unwrap() else {
+            panic!("nobody else writes");
+        };
+        let page = running.page(&Filter::default(), None, 9).await.unwrap();
+        assert_eq!(page, [*second]);
+        running.remove(&key("anna")).await.unwrap().unwrap();
+    };
+    for n in 0..3 {
+        // Often enough for the server to keep a plan of its own.
+        for _ in 0..8 {
+            round().await;
+        }
+        let column = format!("added_{n} int8 NOT NULL DEFAULT 0");
+        server.sql(
+            "postgres",
+            &format!("ALTER TABLE daypass.connections ADD COLUMN {column}"),
+        );
+        round().await;
+    }
 }
 
 #[tokio::test]

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use daypass::store::{Accounts, NewConnection, Store};
+use daypass::{
+    base::ids::GrantId,
+    store::{Accounts, Committed, Error, Fence, NewConnection, Store},
+};
 
 use crate::{
     servers::{Server, cli, cluster, eventually},
-    world::{connect, key, new, open},
+    world::{connect, key, new, open, renewed},
 };
 
 fn known(user: &str) -> NewConnection {
@@ -140,4 +143,32 @@ async fn when_too_much_was_written_to_tell_everything_is_gone_through() {
         cli(server.port, &["EXISTS", "{daypass:log}:again"]) == "0"
     });
     assert_eq!(users(&store).await, ["carl"]);
+}
+
+/// What an older version wrote has no name, or that of what was there before; either can be renewed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_version_wrote_is_renewed_like_anything_else() {
+    let server = Server::start(&[]);
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    let store = open(&url).await.unwrap();
+    let first = connect(&store, "anna").await;
+    let row = cli(server.port, &["KEYS", "*}:c:calendly/anna"]);
+    cli(server.port, &["HDEL", &row, "grant"]);
+    let read = store.load(&first.key).await.unwrap().unwrap();
+    assert_eq!(read.grant, GrantId::UNNAMED);
+    // By who read it before, too.
+    let committed = store.commit(&Fence::of(&first), renewed("second")).await;
+    let Committed::Stored(second) = committed.unwrap() else {
+        panic!("nobody else writes");
+    };
+    cli(server.port, &["HINCRBY", &row, "generation", "1"]);
+    let third = store.load(&first.key).await.unwrap().unwrap();
+    assert_eq!(third.grant, second.grant);
+    let late = store.commit(&Fence::of(&second), renewed("late")).await;
+    assert!(matches!(late.unwrap(), Committed::Superseded(_)));
+    let committed = store.commit(&Fence::of(&third), renewed("fourth")).await;
+    assert!(matches!(committed.unwrap(), Committed::Stored(_)));
+    cli(server.port, &["HSET", &row, "grant", "-1"]);
+    let error = store.load(&first.key).await.unwrap_err();
+    assert!(matches!(error, Error::Inconsistent { .. }), "{error:?}");
 }

@@ -5,7 +5,7 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 use daypass::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionId, ConnectionKey, EventId, ProviderName, UserId},
+        ids::{ConnectionId, ConnectionKey, EventId, GrantId, ProviderName, UserId},
         lifecycle::Lifecycle,
         random::OsRandom,
     },
@@ -80,6 +80,7 @@ pub(crate) fn new(user: &str) -> NewConnection {
     NewConnection {
         key: key(user),
         id: ConnectionId::random(&OsRandom),
+        grant: GrantId::random(&OsRandom),
         tokens: Some(tokens("first")),
         external_id: None,
         organization: None,
@@ -93,6 +94,7 @@ pub(crate) fn new(user: &str) -> NewConnection {
 /// A renewal whose access token is called `name`.
 pub(crate) fn renewed(name: &str) -> Renewed {
     Renewed {
+        grant: GrantId::random(&OsRandom),
         tokens: tokens(name),
         redemption: Redemption::Standard,
         scope: None,

@@ -196,9 +196,8 @@ impl MemoryStore {
         let Some(row) = rows.connections.get_mut(&fence.key) else {
             return Err(None);
         };
-        let connection = &row.connection;
-        if connection.id != fence.id || connection.generation != fence.generation {
-            return Err(Some(Box::new(connection.clone())));
+        if !fence.admits(&row.connection) {
+            return Err(Some(Box::new(row.connection.clone())));
         }
         let (changed, tell) = change(row);
         if tell {
@@ -249,6 +248,7 @@ fn fresh(
         id,
         status: Status::Active,
         generation,
+        grant: new.grant,
         tokens: new.tokens,
         external_id: new.external_id,
         organization: new.organization,
@@ -458,6 +458,7 @@ impl Store for MemoryStore {
                 connection.forced_at = Some(renewed.tokens.renewed_at);
             }
             connection.generation = connection.generation.next();
+            connection.grant = renewed.grant;
             connection.tokens = Some(renewed.tokens);
             connection.status = Status::Active;
             connection.intent = None;

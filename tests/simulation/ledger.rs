@@ -193,18 +193,11 @@ impl Ledger {
     /// The store holds `refresh` now; `None` if it holds nothing of the connection.
     pub(crate) fn holds(&mut self, key: &ConnectionKey, refresh: Option<&str>) {
         let now = self.now;
-        let number = |token: &str| self.pairs.get(token).map(|pair| pair.number);
-        let of_before = refresh.and_then(number);
         if let Some(old) = self.current.get(key)
             && Some(old.as_str()) != refresh
             && let Some(pair) = self.pairs.get_mut(old)
         {
             pair.left_store = Some(now);
-            // A call that began before the failover is fenced by a generation that was given out again.
-            if self.tainted.contains(key) && of_before.is_some_and(|number| number < pair.number) {
-                pair.excuse
-                    .get_or_insert("a failover made room for an older pair");
-            }
         }
         match refresh {
             Some(refresh) => {

@@ -133,7 +133,12 @@ fn one_seed_step_by_step() {
     let mutant = std::env::var("DAYPASS_SIM_WITHOUT").ok();
     let mutant = PROTECTIONS
         .into_iter()
-        .chain([Mutant::NoNotifications, Mutant::Nothing])
+        .chain([
+            Mutant::NoNotifications,
+            Mutant::Nothing,
+            Mutant::UnnamedGrants,
+            Mutant::NothingOnTheWayBack,
+        ])
         .find(|gone| mutant.as_ref() == Some(&format!("{gone:?}")));
     let report = run(seed, mutant, true);
     say(&report.lines.join("\n"));
@@ -176,4 +181,18 @@ fn lost_notifications_break_nothing() {
     let failed = sweep(300, Some(Mutant::NoNotifications)).1;
     let what = failed.map(|failed| (failed.seed, failed.violation));
     assert_eq!(what, None);
+}
+
+#[test]
+fn a_store_that_goes_back_costs_nobody_who_connected_again_the_grant() {
+    const ENOUGH: u64 = 100;
+    let failed = sweep(ENOUGH, Some(Mutant::NothingOnTheWayBack)).1;
+    let what = failed.map(|failed| (failed.seed, failed.violation));
+    assert_eq!(what, None);
+    let failed = sweep(ENOUGH, Some(Mutant::UnnamedGrants)).1;
+    let failed = failed.expect("it is missed when fences name no grant");
+    let (seed, what) = (failed.seed, failed.violation.unwrap());
+    say(&format!(
+        "simulation: without names of grants, seed {seed} fails: {what}"
+    ));
 }

@@ -29,6 +29,18 @@ pub(crate) enum Mutant {
     NoNotifications,
     /// Nothing is, on the schedules on which something else was.
     Nothing,
+    /// Fences name no grant, so that a generation that is given out twice is taken for the other. That takes
+    /// more than most schedules have, so it has some of its own.
+    UnnamedGrants,
+    /// Nothing is, on those.
+    NothingOnTheWayBack,
+}
+
+impl Mutant {
+    /// Whether its schedules have a store that goes back over and over.
+    pub(crate) const fn goes_back(self) -> bool {
+        matches!(self, Self::UnnamedGrants | Self::NothingOnTheWayBack)
+    }
 }
 
 /// Those that must be caught.

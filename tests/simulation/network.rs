@@ -142,11 +142,20 @@ impl Wire {
         Arc::clone(&self.world.store)
     }
 
+    /// The fence as a store takes it that may know of no grants.
+    fn fence(&self, fence: &Fence) -> Fence {
+        let mut fence = fence.clone();
+        if self.is(Mutant::UnnamedGrants) {
+            fence.grant = None;
+        }
+        fence
+    }
+
     /// The fence as a store without fences takes it.
     fn unfenced(&self, fence: &Fence, mutant: Mutant) -> Fence {
         match self.world.store.peek(&fence.key) {
             Some(now) if self.is(mutant) && now.id == fence.id => Fence::of(&now),
-            _ => fence.clone(),
+            _ => self.fence(fence),
         }
     }
 }
@@ -337,7 +346,8 @@ impl Store for Wire {
         if self.is(Mutant::NoCooldowns) {
             return Ok(Fenced::Written);
         }
-        let (core, named) = (self.core(), fence.clone());
+        let core = self.core();
+        let named = self.fence(fence);
         self.carry("fail", Some(&fence.key), async move {
             core.fail(&named, cooldown, spent).await
         })
@@ -351,7 +361,7 @@ impl Store for Wire {
         since: Timestamp,
     ) -> Result<Fenced, Error> {
         let (world, core, who) = (Arc::clone(&self.world), self.core(), self.who);
-        let fence = fence.clone();
+        let fence = self.fence(fence);
         let lax = self.is(Mutant::UnfencedMarks);
         let key = fence.key.clone();
         self.carry("mark", Some(&key), async move {

@@ -122,7 +122,40 @@ impl Plan {
         plan.events.sort_by_key(|(at, _)| *at);
         plan
     }
+
+    /// The same, and over and over a store that goes back while it is being renewed what is lost by that, and
+    /// a user who connects again.
+    pub(crate) fn going_back(seed: u64) -> Self {
+        let mut plan = Self::of(seed);
+        let dice = Dice::new(seed ^ 0x0bac_0bac);
+        for turn in 1..=TURNS {
+            let (slot, user) = (dice.below(plan.sidecars), dice.below(plan.users));
+            let begins = TROUBLE * turn / (TURNS + 1);
+            let asked = Event::Refresh {
+                slot,
+                user,
+                force: false,
+            };
+            let lost = Event::Failover {
+                lost: 1,
+                down: Duration::ZERO,
+            };
+            let again = dice.millis(400, 2500);
+            let back = again + dice.millis(20, 400);
+            plan.events.extend([
+                (begins, asked),
+                (begins + again, asked),
+                (begins + back, lost),
+                (begins + back, Event::Connect { slot, user }),
+            ]);
+        }
+        plan.events.sort_by_key(|(at, _)| *at);
+        plan
+    }
 }
+
+/// How often a store goes back, where it does.
+const TURNS: u32 = 12;
 
 fn event(dice: &Dice, sidecars: usize, users: usize) -> Event {
     let (slot, user) = (dice.below(sidecars), dice.below(users));

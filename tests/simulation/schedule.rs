@@ -47,7 +47,11 @@ pub(crate) fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Report {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut plan = Plan::of(seed);
+        let mut plan = if mutant.is_some_and(Mutant::goes_back) {
+            Plan::going_back(seed)
+        } else {
+            Plan::of(seed)
+        };
         if mutant.is_some() {
             plan.strikes = plan.strikes.max(40);
             let long = Duration::from_mins(4);

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use daypass::store::{Error, Fence, Filter, Store, sqlite::Options};
+use daypass::{
+    base::ids::GrantId,
+    store::{Committed, Error, Fence, Filter, Store, sqlite::Options},
+};
 
 use crate::records::{calendly, new, open, open_with, renewed, seal};
 
@@ -340,6 +343,19 @@ async fn rows_are_kept_when_their_table_is_made_anew_and_a_program_of_before_goe
         .unwrap();
     let seven = store.load(&calendly("user-7")).await.unwrap().unwrap();
     assert_eq!(seven.generation.get(), 500);
+    assert_eq!(seven.grant, GrantId::UNNAMED);
+    let renewed = renewed("renewed");
+    let committed = store.commit(&Fence::of(&seven), renewed.clone()).await;
+    let Committed::Stored(eight) = committed.unwrap() else {
+        panic!("what a program of before wrote can be renewed");
+    };
+    assert_eq!(eight.grant, renewed.grant);
+    // In place of what was there, and without its name: it can still be renewed by who read it before.
+    before
+        .execute(put, rusqlite::params!["user-7", 501, sealed.as_bytes()])
+        .unwrap();
+    let committed = store.commit(&Fence::of(&eight), renewed).await.unwrap();
+    assert!(matches!(committed, Committed::Stored(_)), "{committed:?}");
     assert_eq!(
         store
             .page(&Filter::default(), None, 999)

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use daypass::{
     base::{
         clock::{SystemClock, Timestamp},
-        ids::{ConnectionId, ConnectionKey, ProviderName, UserId},
+        ids::{ConnectionId, ConnectionKey, GrantId, ProviderName, UserId},
         random::OsRandom,
     },
     store::{
@@ -59,6 +59,7 @@ pub(crate) fn new(user: &str, access: Sealed) -> NewConnection {
     NewConnection {
         key: calendly(user),
         id: ConnectionId::random(&OsRandom),
+        grant: GrantId::random(&OsRandom),
         tokens: Some(tokens(access)),
         external_id: None,
         organization: None,
@@ -72,6 +73,7 @@ pub(crate) fn new(user: &str, access: Sealed) -> NewConnection {
 /// New tokens.
 pub(crate) fn renewed(access: &str) -> Renewed {
     Renewed {
+        grant: GrantId::random(&OsRandom),
         tokens: tokens(seal(access)),
         redemption: Redemption::Standard,
         scope: None,

@@ -12,7 +12,7 @@ use std::{
 use daypass::{
     base::{
         clock::{ManualClock, Timestamp},
-        ids::{ConnectionId, ConnectionKey, OwnerId, ProviderName, UserId},
+        ids::{ConnectionId, ConnectionKey, GrantId, OwnerId, ProviderName, UserId},
         lifecycle::Lifecycle,
         random::{OsRandom, SeededRandom},
     },
@@ -237,6 +237,7 @@ pub(crate) fn new(key: &ConnectionKey, name: &str) -> NewConnection {
     NewConnection {
         key: key.clone(),
         id: ConnectionId::random(&fresh()),
+        grant: GrantId::random(&fresh()),
         tokens: Some(tokens(name)),
         external_id: Some("https://api.calendly.com/users/U1".to_owned()),
         organization: Some("https://api.calendly.com/organizations/O1".to_owned()),
@@ -250,6 +251,7 @@ pub(crate) fn new(key: &ConnectionKey, name: &str) -> NewConnection {
 /// A renewal whose tokens are called `name` and that names nothing else.
 pub(crate) fn renewed(name: &str) -> Renewed {
     Renewed {
+        grant: GrantId::random(&fresh()),
         tokens: tokens(name),
         redemption: Redemption::Standard,
         scope: None,

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use daypass::{
-    base::{clock::Timestamp, ids::Generation},
+    base::{
+        clock::Timestamp,
+        ids::{Generation, GrantId},
+    },
     store::{
         Attempt, Begun, Committed, Connection, Cooldown, Due, Filter, Found, Intent, Lease,
         NewConnection, ReauthReason, Record, Redemption, Restored, Saved, Spent, Status,
@@ -27,6 +30,7 @@ fn everything(user: &str) -> Record {
             since: later(5),
         },
         generation: Generation::new(7),
+        grant: GrantId::from_stored(i64::MAX).unwrap(),
         tokens: Some(tokens),
         external_id: Some("über \u{1f511}".to_owned()),
         organization: Some("https://api.calendly.com/organizations/O1".to_owned()),
@@ -64,6 +68,7 @@ fn nothing(user: &str) -> Record {
         connection: Connection {
             status: Status::Active,
             generation: Generation::NONE,
+            grant: GrantId::UNNAMED,
             tokens: None,
             external_id: None,
             organization: None,

@@ -39,6 +39,8 @@ mod expiring;
 #[cfg(test)]
 mod fences;
 #[cfg(test)]
+mod grants;
+#[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod leases;
@@ -130,6 +132,12 @@ macro_rules! contract {
             fences: a_forced_renewal_is_remembered,
             fences: a_mark_is_set_once,
             fences: a_mark_from_an_old_generation_is_refused,
+            grants: what_is_stored_has_the_name_it_was_written_with,
+            grants: a_fence_of_another_grant_changes_nothing,
+            grants: a_fence_without_a_grant_goes_by_the_generation,
+            grants: what_has_no_name_goes_by_the_generation,
+            grants: a_store_that_went_back_gives_out_a_generation_but_no_fence_again,
+            grants: users_without_tokens_are_fenced_likewise,
             attempts: an_attempt_is_recorded_under_the_lease,
             attempts: without_the_lease_no_attempt_is_recorded,
             attempts: with_a_lease_that_ended_no_attempt_is_recorded,
@@ -293,6 +301,7 @@ macro_rules! contract {
             seals: a_record_that_was_sealed_anew_ends_when_it_would_have,
             seals: what_does_not_open_is_left_as_it_is_and_told,
             seals: a_connection_with_two_keys_is_sealed_anew_as_a_whole,
+            seals: sealing_anew_leaves_fences_as_they_were,
             audit: a_record_reads_back_as_it_was_whatever_its_words,
             audit: a_record_that_is_written_again_is_one,
             audit: records_are_listed_page_by_page_the_newest_first,

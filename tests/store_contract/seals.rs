@@ -10,8 +10,8 @@ use daypass::{
         secret::Secret,
     },
     store::{
-        Bookmark, Connection, Digest, Drawer, Everything, Existing, JobKind, NewEvent, Purpose,
-        Renewed, Row, SealedRow, SealedTokens, StoredMeeting, Swap,
+        Bookmark, Committed, Connection, Digest, Drawer, Everything, Existing, JobKind, NewEvent,
+        Purpose, Renewed, Row, SealedRow, SealedTokens, StoredMeeting, Swap,
         rotation::{Rotation, Turned},
         seal::{Binding, Field, HEAD_LEN, Key, KeyRing, Sealed, key_id_of},
     },
@@ -511,4 +511,19 @@ pub(crate) async fn a_connection_with_two_keys_is_sealed_anew_as_a_whole(bench: 
     let refresh = Binding::token(&user, Field::RefreshToken);
     let text = open(&only_new(), &refresh, &kept.refresh.unwrap());
     assert_eq!(text, format!("first of {user}"));
+}
+
+pub(crate) async fn sealing_anew_leaves_fences_as_they_were(bench: &Whole) {
+    let (old, both) = rings();
+    fill(bench, &old, 1).await;
+    let user = calendly("user0");
+    let was = read(bench, &user).await;
+    let turned = rotation(bench, &both, &fresh(), &[]).turn(|_| {}).await;
+    assert!(turned.unwrap().resealed > 0);
+    let now = read(bench, &user).await;
+    assert_ne!(now.tokens, was.tokens);
+    assert_eq!(fence(&now), fence(&was));
+    let committed = bench.store.commit(&fence(&was), renewed("second")).await;
+    let committed = committed.unwrap();
+    assert!(matches!(committed, Committed::Stored(_)), "{committed:?}");
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use daypass::{
     base::{
         clock::{ManualClock, Timestamp},
-        ids::{ConnectionId, ConnectionKey, Generation, ProviderName, UserId},
+        ids::{ConnectionId, ConnectionKey, Generation, GrantId, ProviderName, UserId},
         lifecycle::Lifecycle,
         random::OsRandom,
         secret::{ReloadableSecret, Secret},
@@ -165,6 +165,7 @@ impl Ingress {
         let saved = self.store.save(vec![NewConnection {
             key: key.clone(),
             id: ConnectionId::random(&OsRandom),
+            grant: GrantId::random(&OsRandom),
             tokens: Some(SealedTokens {
                 access: Sealed::from_bytes(b"access".to_vec()),
                 refresh: Some(Sealed::from_bytes(b"refresh".to_vec())),

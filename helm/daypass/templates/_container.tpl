@@ -138,4 +138,7 @@ securityContext:
   {{- include "daypass.securityContext" . | nindent 2 }}
 volumeMounts:
   {{- include "daypass.mounts" .daypass | nindent 2 }}
+  {{- with .of.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}

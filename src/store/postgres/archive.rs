@@ -58,9 +58,9 @@ const RESTORE: &str = noted!(
         reauth_since, access, refresh, renewed_at, access_expires_at, refresh_expires_at, \
         external_id, organization, managed_user_id, scope, intent_owner, intent_redemption, \
         intent_attempts, intent_at, before_owner, before_redemption, before_at, cooldown_until, \
-        cooldown_failures, forced_at, created_at, updated_at, fingerprint) \
+        cooldown_failures, forced_at, created_at, updated_at, fingerprint, grant_id) \
      SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-        $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) AS new (provider, user_id) \
+        $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29) AS new (provider, user_id) \
      ORDER BY new.provider COLLATE \"C\", new.user_id COLLATE \"C\" \
      ON CONFLICT (provider, user_id) DO UPDATE SET generation = excluded.generation, \
         reauth_reason = excluded.reauth_reason, reauth_since = excluded.reauth_since, \
@@ -75,7 +75,7 @@ const RESTORE: &str = noted!(
         before_at = excluded.before_at, cooldown_until = excluded.cooldown_until, \
         cooldown_failures = excluded.cooldown_failures, forced_at = excluded.forced_at, \
         created_at = excluded.created_at, updated_at = excluded.updated_at, \
-        fingerprint = excluded.fingerprint \
+        fingerprint = excluded.fingerprint, grant_id = excluded.grant_id \
      WHERE c.id = excluded.id \
         AND (c.generation, c.updated_at) <= (excluded.generation, excluded.updated_at)"
 );
@@ -239,6 +239,7 @@ impl<'r> Columns<'r> {
         columns.of_attempts();
         columns.of_times();
         columns.bytes(|record| record.fingerprint.as_ref().map(<[u8; 32]>::as_slice));
+        columns.number(|record| Some(record.connection.grant.to_stored()));
         columns
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionKey, Generation, OwnerId},
+        ids::{ConnectionKey, Generation, GrantId, OwnerId},
     },
     store::{
         Begun, Committed, Connection, Cooldown, Fence, Fenced, ReauthReason, Redemption, Renewed,
@@ -42,10 +42,11 @@ macro_rules! noted {
 }
 pub(super) use noted;
 
-/// The row in the state that a fence names.
+/// The row in the state that a fence names: see [`Fence::admits`].
 macro_rules! fenced {
     () => {
-        " WHERE provider = $1 AND user_id = $2 AND id = $3 AND generation = $4"
+        " WHERE provider = $1 AND user_id = $2 AND id = $3 AND generation = $4 \
+         AND ($5 IS NULL OR grant_id IN ($5, 0))"
     };
 }
 
@@ -59,50 +60,50 @@ const REMOVE: &str = noted!("DELETE FROM daypass.connections WHERE provider = $1
 
 const BEGIN: &str = concat!(
     "UPDATE daypass.connections SET before_owner = intent_owner, \
-     before_redemption = intent_redemption, before_at = intent_at, intent_owner = $5, \
-     intent_redemption = $6, intent_attempts = coalesce(intent_attempts, 0) + 1, intent_at = $7, \
+     before_redemption = intent_redemption, before_at = intent_at, intent_owner = $6, \
+     intent_redemption = $7, intent_attempts = coalesce(intent_attempts, 0) + 1, intent_at = $8, \
      updated_at = ",
-    now!("$8"),
+    now!("$9"),
     fenced!(),
-    " AND lease_owner = $5 AND lease_until > ",
-    now!("$8"),
+    " AND lease_owner = $6 AND lease_until > ",
+    now!("$9"),
     " RETURNING intent_attempts"
 );
 
 const COMMIT: &str = noted!(
-    "UPDATE daypass.connections SET generation = generation + 1, access = $5, refresh = $6, \
-     renewed_at = $7, access_expires_at = $8, refresh_expires_at = $9, \
-     forced_at = CASE WHEN $10 THEN $7 ELSE forced_at END, scope = coalesce($11, scope), \
-     external_id = coalesce($12, external_id), organization = coalesce($13, organization), \
+    "UPDATE daypass.connections SET generation = generation + 1, grant_id = $16, access = $6, \
+     refresh = $7, renewed_at = $8, access_expires_at = $9, refresh_expires_at = $10, \
+     forced_at = CASE WHEN $11 THEN $8 ELSE forced_at END, scope = coalesce($12, scope), \
+     external_id = coalesce($13, external_id), organization = coalesce($14, organization), \
      reauth_reason = NULL, reauth_since = NULL, intent_owner = NULL, intent_redemption = NULL, \
      intent_attempts = NULL, intent_at = NULL, before_owner = NULL, before_redemption = NULL, \
      before_at = NULL, cooldown_until = NULL, cooldown_failures = NULL, updated_at = ",
-    now!("$14"),
+    now!("$15"),
     fenced!()
 );
 
-/// Where nothing was spent (`$7`), the last attempt is taken back; an earlier one, whose end is not
+/// Where nothing was spent (`$8`), the last attempt is taken back; an earlier one, whose end is not
 /// known, stays recorded.
 const FAIL: &str = noted!(
-    "UPDATE daypass.connections SET cooldown_until = $5, cooldown_failures = $6, \
-     intent_owner = CASE WHEN NOT $7 THEN intent_owner \
+    "UPDATE daypass.connections SET cooldown_until = $6, cooldown_failures = $7, \
+     intent_owner = CASE WHEN NOT $8 THEN intent_owner \
         WHEN intent_attempts > 1 THEN coalesce(before_owner, intent_owner) END, \
-     intent_redemption = CASE WHEN NOT $7 THEN intent_redemption \
+     intent_redemption = CASE WHEN NOT $8 THEN intent_redemption \
         WHEN intent_attempts > 1 THEN coalesce(before_redemption, intent_redemption) END, \
-     intent_at = CASE WHEN NOT $7 THEN intent_at \
+     intent_at = CASE WHEN NOT $8 THEN intent_at \
         WHEN intent_attempts > 1 THEN coalesce(before_at, intent_at) END, \
-     intent_attempts = CASE WHEN NOT $7 THEN intent_attempts \
+     intent_attempts = CASE WHEN NOT $8 THEN intent_attempts \
         WHEN intent_attempts > 1 THEN intent_attempts - 1 END, \
-     before_owner = CASE WHEN NOT $7 THEN before_owner END, \
-     before_redemption = CASE WHEN NOT $7 THEN before_redemption END, \
-     before_at = CASE WHEN NOT $7 THEN before_at END, updated_at = ",
-    now!("$8"),
+     before_owner = CASE WHEN NOT $8 THEN before_owner END, \
+     before_redemption = CASE WHEN NOT $8 THEN before_redemption END, \
+     before_at = CASE WHEN NOT $8 THEN before_at END, updated_at = ",
+    now!("$9"),
     fenced!()
 );
 
 const MARK: &str = noted!(
-    "UPDATE daypass.connections SET reauth_reason = $5, reauth_since = $6, updated_at = ",
-    now!("$7"),
+    "UPDATE daypass.connections SET reauth_reason = $6, reauth_since = $7, updated_at = ",
+    now!("$8"),
     fenced!(),
     " AND reauth_reason IS NULL"
 );
@@ -156,6 +157,7 @@ pub(super) async fn begin(
                 (&fence.key.user.as_str(), Type::TEXT),
                 (&fence.id.as_bytes().as_slice(), Type::BYTEA),
                 (&number(fence.generation), Type::INT8),
+                (&fence.grant.map(GrantId::to_stored), Type::INT8),
                 (&owner.as_bytes().as_slice(), Type::BYTEA),
                 (&redemption_text(redemption), Type::TEXT),
                 (&at.as_millis(), Type::INT8),
@@ -187,6 +189,7 @@ pub(super) async fn commit(
                 (&fence.key.user.as_str(), Type::TEXT),
                 (&fence.id.as_bytes().as_slice(), Type::BYTEA),
                 (&number(fence.generation), Type::INT8),
+                (&fence.grant.map(GrantId::to_stored), Type::INT8),
                 (&tokens.access.as_bytes(), Type::BYTEA),
                 (&tokens.refresh.as_ref().map(Sealed::as_bytes), Type::BYTEA),
                 (&tokens.renewed_at.as_millis(), Type::INT8),
@@ -200,6 +203,7 @@ pub(super) async fn commit(
                 (&storable(renewed.external_id.as_deref()), Type::TEXT),
                 (&storable(renewed.organization.as_deref()), Type::TEXT),
                 (&desk.now(), Type::INT8),
+                (&renewed.grant.to_stored(), Type::INT8),
             ],
         )
         .await?;
@@ -229,6 +233,7 @@ pub(super) async fn fail(
                 (&fence.key.user.as_str(), Type::TEXT),
                 (&fence.id.as_bytes().as_slice(), Type::BYTEA),
                 (&number(fence.generation), Type::INT8),
+                (&fence.grant.map(GrantId::to_stored), Type::INT8),
                 (&cooldown.until.as_millis(), Type::INT8),
                 (&i64::from(cooldown.failures), Type::INT8),
                 (&(spent == Spent::No), Type::BOOL),
@@ -252,11 +257,13 @@ pub(super) async fn mark_needs_reauth(
 ) -> Result<Fenced, Failure> {
     let (provider, user) = (fence.key.provider.as_str(), fence.key.user.as_str());
     let (id, generation) = (fence.id.as_bytes().as_slice(), number(fence.generation));
+    let grant = fence.grant.map(GrantId::to_stored);
     let mut params: Vec<Param<'_>> = vec![
         (&provider, Type::TEXT),
         (&user, Type::TEXT),
         (&id, Type::BYTEA),
         (&generation, Type::INT8),
+        (&grant, Type::INT8),
     ];
     let fence_only = params.len();
     let (reason, since, now) = (reason.as_str(), since.as_millis(), desk.now());

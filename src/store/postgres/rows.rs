@@ -8,7 +8,7 @@ use super::failure::Failure;
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName, UserId},
+        ids::{ConnectionId, ConnectionKey, Generation, GrantId, OwnerId, ProviderName, UserId},
     },
     store::{
         Attempt, Connection, Cooldown, Intent, ReauthReason, Record, Redemption, SealedTokens,
@@ -19,7 +19,7 @@ use crate::{
 /// In the order in which [`read`] takes them.
 macro_rules! columns {
     () => {
-        "provider, user_id, id, generation, reauth_reason, reauth_since, access, refresh, \
+        "provider, user_id, id, generation, grant_id, reauth_reason, reauth_since, access, refresh, \
          renewed_at, access_expires_at, refresh_expires_at, external_id, organization, \
          managed_user_id, scope, intent_owner, intent_redemption, intent_attempts, intent_at, \
          cooldown_until, cooldown_failures, forced_at, created_at, updated_at"
@@ -28,7 +28,7 @@ macro_rules! columns {
 pub(super) use columns;
 
 /// How many cells [`read`] takes; what else was asked for comes after them.
-pub(super) const COLUMNS: usize = 24;
+pub(super) const COLUMNS: usize = 25;
 
 /// Takes the cells of a row one after the other.
 pub(super) struct Cells<'r> {
@@ -138,6 +138,7 @@ impl<'r> Cells<'r> {
             id: ConnectionId::from_slice(self.take()?)
                 .map_err(|error| format!("its id is {error}"))?,
             generation: self.generation()?,
+            grant: self.grant()?,
             status: self.status()?,
             tokens: self.tokens()?,
             external_id: self.take()?,
@@ -157,6 +158,11 @@ impl<'r> Cells<'r> {
         u64::try_from(number)
             .map(Generation::new)
             .map_err(|_negative| format!("its generation is {number}"))
+    }
+
+    fn grant(&mut self) -> Result<GrantId, Unfit> {
+        let number: i64 = self.take()?;
+        GrantId::from_stored(number).ok_or_else(|| format!("its grant_id is {number}"))
     }
 
     fn status(&mut self) -> Result<Status, Unfit> {

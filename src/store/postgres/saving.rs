@@ -23,16 +23,18 @@ use crate::{
 const SAVE: &str = noted!(
     "INSERT INTO daypass.connections AS c (provider, user_id, id, generation, access, refresh, \
         renewed_at, access_expires_at, refresh_expires_at, external_id, organization, \
-        managed_user_id, scope, fingerprint, created_at, updated_at) \
+        managed_user_id, scope, fingerprint, created_at, updated_at, grant_id) \
      SELECT provider, user_id, id, CASE WHEN access IS NULL THEN 0 ELSE 1 END, access, refresh, \
         renewed_at, access_expires_at, refresh_expires_at, external_id, organization, \
-        managed_user_id, scope, fingerprint, at, at \
-     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) WITH ORDINALITY \
+        managed_user_id, scope, fingerprint, at, at, grant_id \
+     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+        WITH ORDINALITY \
         AS new (provider, user_id, id, access, refresh, renewed_at, access_expires_at, \
-        refresh_expires_at, external_id, organization, managed_user_id, scope, fingerprint, at, n) \
+        refresh_expires_at, external_id, organization, managed_user_id, scope, fingerprint, at, \
+        grant_id, n) \
      ORDER BY n \
      ON CONFLICT (provider, user_id) DO UPDATE SET generation = c.generation + 1, \
-        access = excluded.access, refresh = excluded.refresh, renewed_at = excluded.renewed_at, \
+        grant_id = excluded.grant_id, access = excluded.access, refresh = excluded.refresh, renewed_at = excluded.renewed_at, \
         access_expires_at = excluded.access_expires_at, \
         refresh_expires_at = excluded.refresh_expires_at, external_id = excluded.external_id, \
         organization = excluded.organization, managed_user_id = excluded.managed_user_id, \
@@ -166,7 +168,7 @@ async fn insert(db: &mut Lent, asked: &[&NewConnection]) -> Result<Vec<Row>, Fai
     let fingerprint = column(asked, |new| {
         new.fingerprint.as_ref().map(<[u8; 32]>::as_slice)
     });
-    let params: [Param<'_>; 14] = [
+    let params: [Param<'_>; 15] = [
         (
             &column(asked, |new| new.key.provider.as_str()),
             Type::TEXT_ARRAY,
@@ -199,6 +201,10 @@ async fn insert(db: &mut Lent, asked: &[&NewConnection]) -> Result<Vec<Row>, Fai
         ),
         (&fingerprint, Type::BYTEA_ARRAY),
         (&column(asked, |new| new.at.as_millis()), Type::INT8_ARRAY),
+        (
+            &column(asked, |new| new.grant.to_stored()),
+            Type::INT8_ARRAY,
+        ),
     ];
     db.query(SAVE, &params).await
 }

@@ -46,6 +46,10 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0004_audit.sql"),
         min_reader: 1,
     },
+    Migration {
+        sql: include_str!("migrations/0005_grants.sql"),
+        min_reader: 1,
+    },
 ];
 
 /// What the database holds.

@@ -1,7 +1,7 @@
 //! Writes of grants, each one script.
 //!
-//! Every write but [`save`] and [`remove`] names the connection and generation it started from; if
-//! the row shows another, it changes nothing and says so.
+//! Every write but [`save`] and [`remove`] names the connection, generation and grant it started from;
+//! if the row shows another, it changes nothing and says so.
 
 use std::collections::BTreeMap;
 
@@ -180,6 +180,10 @@ pub(super) async fn mark_needs_reauth(
 fn fenced(call: &mut redis::ScriptInvocation<'_>, fence: &Fence) {
     call.arg(hex::encode(fence.id.as_bytes()))
         .arg(fence.generation.get());
+    match fence.grant {
+        Some(grant) => call.arg(grant.to_stored()),
+        None => call.arg(""),
+    };
 }
 
 /// What a fenced write that stores no tokens came to.

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionId, ConnectionKey, Generation, OwnerId},
+        ids::{ConnectionId, ConnectionKey, Generation, GrantId, OwnerId},
     },
     store::{
         Attempt, Connection, Cooldown, Intent, NewConnection, ReauthReason, Record, Redemption,
@@ -53,6 +53,7 @@ pub(super) fn of_new(new: &NewConnection) -> Pairs {
     pairs.bytes("id", hex::encode(new.id.as_bytes()).into_bytes());
     pairs.time("created", Some(new.at));
     pairs.time("updated", Some(new.at));
+    pairs.grant(new.grant);
     pairs.tokens(new.tokens.as_ref());
     pairs.text("external_id", new.external_id.as_deref());
     pairs.text("organization", new.organization.as_deref());
@@ -64,6 +65,7 @@ pub(super) fn of_new(new: &NewConnection) -> Pairs {
 /// What a renewal sets.
 pub(super) fn of_renewed(renewed: &Renewed) -> Pairs {
     let mut pairs = Pairs::default();
+    pairs.grant(renewed.grant);
     pairs.tokens(Some(&renewed.tokens));
     if renewed.redemption == Redemption::Force {
         pairs.time("forced", Some(renewed.tokens.renewed_at));
@@ -83,6 +85,7 @@ pub(super) fn of_record(record: &Record) -> Pairs {
         "generation",
         connection.generation.get().to_string().into_bytes(),
     );
+    pairs.grant(connection.grant);
     if let Status::NeedsReauth { reason, since } = connection.status {
         pairs.text("reason", Some(reason.as_str()));
         pairs.time("since", Some(since));
@@ -161,6 +164,11 @@ impl Pairs {
         self.number(name, value.map(Timestamp::as_millis));
     }
 
+    /// Always there, so that none of before is left where another is written.
+    fn grant(&mut self, grant: GrantId) {
+        self.number("grant", Some(grant.to_stored()));
+    }
+
     fn attempts(&mut self, intent: Option<&Intent>, before: Option<&Attempt>) {
         if let Some(intent) = intent {
             self.text("intent_owner", Some(&hex::encode(intent.owner.as_bytes())));
@@ -228,6 +236,7 @@ impl Row {
             id,
             status: self.status()?,
             generation: Generation::new(Self::needed("generation", generation)?),
+            grant: self.grant()?,
             tokens: self.tokens()?,
             external_id: self.text("external_id")?,
             organization: self.text("organization")?,
@@ -239,6 +248,13 @@ impl Row {
             created_at: Self::needed("created", self.time("created")?)?,
             updated_at: Self::needed("updated", self.time("updated")?)?,
         })
+    }
+
+    fn grant(&mut self) -> Result<GrantId, Unfit> {
+        let Some(number) = self.number("grant")? else {
+            return Ok(GrantId::UNNAMED);
+        };
+        GrantId::from_stored(number).ok_or_else(|| format!("its grant is {number}"))
     }
 
     fn status(&mut self) -> Result<Status, Unfit> {

@@ -1,7 +1,7 @@
 //! Writes of grants, each in one transaction: read the row, decide, write it whole.
 //!
-//! Every write but [`save`] and [`remove`] names the connection and generation it started from; if
-//! the row shows another, it changes nothing and says so.
+//! Every write but [`save`] and [`remove`] names the connection, generation and grant it started from;
+//! if the row shows another, it changes nothing and says so.
 
 use rusqlite::Connection as Db;
 
@@ -70,6 +70,7 @@ fn merged(new: NewConnection, old: Option<Connection>) -> Connection {
         id,
         status: Status::Active,
         generation,
+        grant: new.grant,
         tokens: new.tokens,
         external_id: new.external_id,
         organization: new.organization,
@@ -144,13 +145,14 @@ pub(super) fn commit(
     let Some(mut stored) = rows::find(db, &fence.key)? else {
         return Ok(Committed::Gone);
     };
-    if Fence::of(&stored.connection) != *fence {
+    if !fence.admits(&stored.connection) {
         return Ok(Committed::Superseded(Box::new(stored.connection)));
     }
     let connection = &mut stored.connection;
     if renewed.redemption == Redemption::Force {
         connection.forced_at = Some(renewed.tokens.renewed_at);
     }
+    connection.grant = renewed.grant;
     connection.tokens = Some(renewed.tokens);
     connection.generation = connection.generation.next();
     connection.status = Status::Active;
@@ -212,7 +214,7 @@ pub(super) fn mark_needs_reauth(
 /// The row in the state that `fence` names, if it still is.
 fn behind(db: &Db, fence: &Fence) -> Result<Option<Record>, Failure> {
     let stored = rows::find(db, &fence.key)?;
-    Ok(stored.filter(|stored| Fence::of(&stored.connection) == *fence))
+    Ok(stored.filter(|stored| fence.admits(&stored.connection)))
 }
 
 /// Writes the row and notes the change.

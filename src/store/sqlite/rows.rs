@@ -8,7 +8,7 @@ use super::failure::Failure;
 use crate::{
     base::{
         clock::Timestamp,
-        ids::{ConnectionId, ConnectionKey, Generation, OwnerId, ProviderName, UserId},
+        ids::{ConnectionId, ConnectionKey, Generation, GrantId, OwnerId, ProviderName, UserId},
     },
     store::{
         Attempt, Connection, Cooldown, Found, Intent, ReauthReason, Record, Redemption,
@@ -26,7 +26,7 @@ macro_rules! columns {
 /// Those that are not the key.
 macro_rules! values {
     () => {
-        "id, generation, reauth_reason, reauth_since, access, refresh, renewed_at, \
+        "id, generation, grant_id, reauth_reason, reauth_since, access, refresh, renewed_at, \
          access_expires_at, refresh_expires_at, external_id, organization, managed_user_id, scope, \
          intent_owner, intent_redemption, intent_attempts, intent_at, before_owner, \
          before_redemption, before_at, cooldown_until, cooldown_failures, forced_at, created_at, \
@@ -40,7 +40,7 @@ pub(super) use {columns, values};
 macro_rules! places {
     () => {
         "?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
-         ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29"
+         ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30"
     };
 }
 
@@ -168,6 +168,7 @@ impl Record {
             c.key.user.as_str(),
             c.id.as_bytes().as_slice(),
             i64::try_from(c.generation.get()).unwrap_or(i64::MAX),
+            c.grant.to_stored(),
             reason,
             since.map(Timestamp::as_millis),
             tokens.map(|tokens| tokens.access.as_bytes()),
@@ -240,6 +241,7 @@ impl<'a, 'r> Cells<'a, 'r> {
             id: ConnectionId::from_slice(&self.take::<Vec<u8>>()?)
                 .map_err(|error| format!("its id is {error}"))?,
             generation: self.generation()?,
+            grant: self.grant()?,
             status: self.status()?,
             tokens: self.tokens()?,
             external_id: self.take()?,
@@ -274,6 +276,11 @@ impl<'a, 'r> Cells<'a, 'r> {
         u64::try_from(number)
             .map(Generation::new)
             .map_err(|_negative| format!("its generation is {number}"))
+    }
+
+    fn grant(&mut self) -> Result<GrantId, Unfit> {
+        let number: i64 = self.take()?;
+        GrantId::from_stored(number).ok_or_else(|| format!("its grant_id is {number}"))
     }
 
     fn status(&mut self) -> Result<Status, Unfit> {

@@ -48,6 +48,10 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("migrations/0005_audit.sql"),
         min_reader: 1,
     },
+    Migration {
+        sql: include_str!("migrations/0006_grants.sql"),
+        min_reader: 1,
+    },
 ];
 
 /// Files of before this table were at version 1, as their `user_version` says.

@@ -5,7 +5,7 @@ use tokio::time::Duration;
 use super::*;
 use crate::base::{
     clock::ManualClock,
-    ids::{ConnectionId, ProviderName, UserId},
+    ids::{ConnectionId, GrantId, ProviderName, UserId},
     random::OsRandom,
 };
 
@@ -21,6 +21,7 @@ fn new(user: &str) -> NewConnection {
             user: UserId::parse(user).unwrap(),
         },
         id: ConnectionId::random(&OsRandom),
+        grant: GrantId::random(&OsRandom),
         tokens: None,
         external_id: None,
         organization: None,

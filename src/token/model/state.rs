@@ -163,7 +163,8 @@ impl Row {
         self.id != 0
     }
 
-    /// Whether a write that was read from `self` finds `now` as it was.
+    /// Whether a write that was read from `self` finds `now` as it was. Names of grants would tell nothing
+    /// more: this store loses nothing, so it gives out each generation once.
     pub(super) const fn fences(self, now: Self) -> bool {
         self.id == now.id && self.generation == now.generation
     }

@@ -1,16 +1,16 @@
--- Cools the connection [6] at generation [7] down until [8] after [9] failures; if [10] is 'unspent',
--- takes its last attempt back. An earlier one, whose end is not known, stays recorded.
+-- Cools the connection [6] at generation [7], written as [8], down until [9] after [10] failures; if [11] is
+-- 'unspent', takes its last attempt back. An earlier one, whose end is not known, stays recorded.
 
 local answer = answered(1, ARGV[4])
 if answer then
     return { answer, {}, '' }
 end
-if not is_behind(1, ARGV[6], ARGV[7]) then
+if not is_behind(1, ARGV[6], ARGV[7], ARGV[8]) then
     return { 'refused', {}, '' }
 end
 go_on(1)
-redis.call('HSET', KEYS[1], 'cooldown_until', ARGV[8], 'cooldown_failures', ARGV[9])
-if ARGV[10] == 'unspent' then
+redis.call('HSET', KEYS[1], 'cooldown_until', ARGV[9], 'cooldown_failures', ARGV[10])
+if ARGV[11] == 'unspent' then
     local attempts = tonumber(redis.call('HGET', KEYS[1], 'intent_attempts') or nil)
     if attempts and attempts > 1 then
         redis.call('HSET', KEYS[1], 'intent_attempts', digits(attempts - 1))

@@ -63,10 +63,12 @@ local function set(k, from, count)
     end
 end
 
--- Whether the row is that of the connection `id` at `generation`.
-local function is_behind(k, id, generation)
-    local row = redis.call('HMGET', KEYS[k], 'id', 'generation')
-    return row[1] == id and row[2] == generation
+-- Whether the row is that of the connection `id` at `generation`, written as `grant`. Where a version that
+-- knows of no grants has written the row or noted the fence ('', then), the generation counts alone.
+local function is_behind(k, id, generation, grant)
+    local row = redis.call('HMGET', KEYS[k], 'id', 'generation', 'grant')
+    local is_named = row[3] and row[3] ~= '0' and grant ~= ''
+    return row[1] == id and row[2] == generation and (not is_named or row[3] == grant)
 end
 
 -- Who holds the lease, and until when. If the clock was set back, no more than the lease's own

@@ -1,0 +1,3 @@
+-- Names what was written last, as nothing else ever is. 0: by a program of before, which knows nothing of it.
+-- Most leave it as it is when they write again; what they write has a generation of its own.
+ALTER TABLE daypass.connections ADD COLUMN grant_id int8 NOT NULL DEFAULT 0;
