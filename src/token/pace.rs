@@ -577,8 +577,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn calls_are_spread_and_none_is_at_a_moment_that_could_be_foreseen() {
         let made = rush(&mut pace(), Duration::from_mins(5)).await;
-        let gaps = made.windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
-        let mut gaps: Vec<_> = gaps.filter(|gap| *gap > 0).collect();
+        // The first are those that may come at once.
+        let gaps = made.windows(2).skip(12);
+        let mut gaps: Vec<_> = gaps.map(|pair| (pair[1] - pair[0]).as_millis()).collect();
         gaps.sort_unstable();
         // 576 ms, and a quarter of that either way.
         assert!((430..470).contains(&gaps[0]), "{gaps:?}");

@@ -219,6 +219,24 @@ async fn whose_turn_comes_soon_waits_and_whose_comes_later_is_told_when() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_about_to_end_is_used_although_its_turn_comes_soon() {
+    let world = limited(true);
+    let keys = connect(&world, "u", 20, secs(0)).await;
+    let short = connect(&world, "s", 1, secs(20)).await.remove(0);
+    let sidecar = world.sidecar(1).await;
+    for key in keys {
+        let sidecar = sidecar.clone();
+        tokio::spawn(async move { sidecar.bearer(&key).await });
+    }
+    settle().await;
+    let before = Instant::now();
+    assert_eq!(sidecar.bearer(&short).await.unwrap(), "access-s0");
+    assert_eq!(Instant::now(), before, "it waited");
+    sleep(secs(10)).await;
+    assert_ne!(sidecar.bearer(&short).await.unwrap(), "access-s0");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_about_to_end_is_used_while_its_turn_has_not_come() {
     let world = limited(true);
     let keys = connect(&world, "u", 200, secs(0)).await;
@@ -259,6 +277,22 @@ async fn one_answer_that_it_was_too_much_holds_everybody_back() {
         sleep(secs(1)).await;
         assert!(Instant::now() - start < secs(120));
     }
+    let order = renewed(&world, "u");
+    let expected: Vec<_> = [0].into_iter().chain(0..30).collect();
+    assert_eq!(order, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_call_was_one_too_many_is_before_those_who_waited_meanwhile() {
+    let world = limited(true);
+    let keys = connect(&world, "u", 30, secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.trick(Trick::RateLimit(Some(secs(5))));
+    for key in keys {
+        let sidecar = sidecar.clone();
+        tokio::spawn(async move { sidecar.bearer(&key).await });
+    }
+    sleep(2 * MINUTE).await;
     let order = renewed(&world, "u");
     let expected: Vec<_> = [0].into_iter().chain(0..30).collect();
     assert_eq!(order, expected);
