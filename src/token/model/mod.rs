@@ -1,7 +1,7 @@
 //! A model of the refresh protocol, small enough to look at every state that it can be in.
 //!
-//! [`flight`] has the steps of `renewal.rs`, one for each thing that the store or the provider does, by
-//! the same names; [`trouble`] has all that may go wrong between them, and what users do; [`laws`] has
+//! [`flight`] has the steps of [`renewal`](super::renewal), one for each thing that the store or the
+//! provider does, by the same names; [`trouble`] has all that may go wrong between them, and what users do; [`laws`] has
 //! the invariants. [`explore`] looks at everything that follows from the beginning, within a [`Scope`],
 //! and shows the shortest way to whatever breaks a law. `docs/refresh-protocol.md` says what is modelled
 //! and what is not. Nothing here is part of the program: `tests/simulation` runs it.

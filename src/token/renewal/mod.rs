@@ -14,30 +14,32 @@
 //!
 //! A flight first looks (step 1), and does the rest when it is its turn: see [`super::turns`]. It runs in
 //! tasks of its own. Nothing in it is cancelled by callers.
+//!
+//! Here are the steps in their order; the [`lease`] that they need, [`keeping`] what was minted, and
+//! [`judging`] what failed have files of their own.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::{
     Bearer, Error,
     engine::Engine,
     entry::{Entry, News, Outcome},
     held::{Need, Reason},
-    observer::{self, RenewalOutcome},
     policy::{self, Failure, Means},
     queue::{Queue, Turn},
-    spool::Spooled,
 };
 use crate::{
-    base::ids::{GrantId, OwnerId},
+    base::ids::OwnerId,
     provider::{Account, CallError, Headroom, Minted, SharedProvider},
-    store::{
-        self, Begun, Committed, Connection, Cooldown, Fence, Fenced, Lease, ReauthReason,
-        Redemption, Renewed, Spent,
-    },
+    store::{self, Begun, Connection, Cooldown, Fence, Lease, ReauthReason, Redemption, Spent},
 };
+
+mod judging;
+mod keeping;
+mod lease;
 
 /// How often a waiter looks at the store, should every notification be lost.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -51,10 +53,6 @@ const STORE_REST: Duration = Duration::from_secs(1);
 /// A healthy store answers sooner. After this, new tokens are spooled as well: what only memory holds is
 /// lost with the process. And nobody waits any longer for a lease to be given back.
 const PROMPT: Duration = Duration::from_secs(1);
-
-/// Before a rotation is called lost, siblings have this part of a lease to store it: six of thirty
-/// seconds, twice what lies between two offers of a spool.
-const SIBLINGS_PART: u32 = 5;
 
 /// One flight of one connection.
 pub(super) struct Renewal<'a> {
@@ -231,31 +229,6 @@ impl Renewal<'_> {
         Ok(())
     }
 
-    async fn acquire(&self) -> Result<Lease, Error> {
-        let (ttl, asked) = (self.engine.config.lease_ttl, Instant::now());
-        self.listen();
-        let lease = self
-            .engine
-            .store
-            .acquire(&self.entry.key, self.owner, ttl)
-            .await;
-        *self.leased.lock() = asked;
-        lease.map_err(|error| self.store_failed(error))
-    }
-
-    /// Gives the lease back, so that nobody waits for it to run out.
-    async fn release(&self) {
-        let release = self.engine.store.release(&self.entry.key, self.owner);
-        if let Ok(Err(error)) = timeout(PROMPT, release).await {
-            tracing::debug!(
-                provider = %self.entry.key.provider,
-                user = %self.entry.key.user,
-                error = &error as &dyn std::error::Error,
-                "a lease could not be given back; it runs out by itself",
-            );
-        }
-    }
-
     async fn under_lease(&self, read: Connection) -> Result<Option<Arc<Bearer>>, Error> {
         let connection = self.after_spool(read).await?;
         if let Some(held) = self.consider(&connection).await? {
@@ -396,24 +369,6 @@ impl Renewal<'_> {
         }
     }
 
-    /// Whether nobody else can take the lease before it is next prolonged. A process that stood still
-    /// must not send what its successor may have spent.
-    async fn lease_stands(&self) -> bool {
-        let is_young = || Instant::now() < *self.leased.lock() + self.engine.config.lease_ttl / 3;
-        is_young() || (self.prolong().await && is_young())
-    }
-
-    /// Prolongs the lease; whether that is certain.
-    async fn prolong(&self) -> bool {
-        let (ttl, asked) = (self.engine.config.lease_ttl, Instant::now());
-        let (key, store) = (&self.entry.key, &self.engine.store);
-        let kept = matches!(store.extend(key, self.owner, ttl).await, Ok(true));
-        if kept {
-            *self.leased.lock() = asked;
-        }
-        kept
-    }
-
     /// Asks the provider, and keeps the lease meanwhile.
     async fn call(
         &self,
@@ -437,327 +392,6 @@ impl Renewal<'_> {
             }
         };
         Ok(answer)
-    }
-
-    async fn holding_the_lease<T>(&self, work: impl Future<Output = T>) -> T {
-        let ttl = self.engine.config.lease_ttl;
-        let prolonging = async {
-            loop {
-                sleep(ttl / 3).await;
-                // Losing it is no reason to stop: the commit is fenced.
-                let _kept = self.prolong().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            done = work => done,
-            never = prolonging => never,
-        }
-    }
-
-    /// Stores new tokens, or spools them; either way they can be used.
-    async fn keep(
-        &self,
-        connection: &Connection,
-        redemption: Redemption,
-        minted: Minted,
-    ) -> Outcome {
-        self.engine.misconfigured.clear(self.provider.name());
-        let default_lifetime = self.provider.default_lifetime(&account_of(connection));
-        let tokens = self
-            .engine
-            .vault
-            .seal_minted(connection, &minted, default_lifetime);
-        let renewed = Renewed {
-            grant: GrantId::random(&*self.engine.random),
-            tokens,
-            redemption,
-            scope: minted.scope.clone(),
-            external_id: minted.account.external_id.clone(),
-            organization: minted.account.organization.clone(),
-        };
-        let fence = Fence::of(connection);
-        let read_after = self.news();
-        self.listen();
-        match self.commit(&fence, &renewed).await {
-            Ok(Committed::Stored(stored)) => {
-                self.tell_issued(connection, &minted);
-                self.adopted(&stored, self.news())
-            }
-            // Carried out twice, by a spool that was offered meanwhile.
-            Ok(Committed::Superseded(newer)) if renewed.is_in(&newer, &fence) => {
-                self.tell_issued(connection, &minted);
-                self.adopted(&newer, self.news())
-            }
-            Ok(Committed::Superseded(newer)) => {
-                // Nobody will use what was minted for a connection that was made anew meanwhile, or
-                // for an account that the user has left.
-                let other = account_of(&newer).is_other_than(&account_of(connection));
-                if newer.id != connection.id || other {
-                    self.revoke(&minted).await;
-                }
-                self.adopted(&newer, self.news())
-            }
-            Ok(Committed::Gone) => {
-                self.revoke(&minted).await;
-                Err(self.gone())
-            }
-            Err(error) => {
-                self.engine.store_failed(&self.entry.key, &error);
-                self.engine
-                    .spool_renewal(Spooled::new(&fence, renewed))
-                    .await;
-                self.tell_issued(connection, &minted);
-                self.adopted(connection, read_after)
-            }
-        }
-    }
-
-    async fn commit(&self, fence: &Fence, renewed: &Renewed) -> Result<Committed, store::Error> {
-        let mut commit = pin!(self.engine.store.commit(fence, renewed.clone()));
-        if let Ok(prompt) = timeout(PROMPT, &mut commit).await {
-            return prompt;
-        }
-        let meanwhile = self
-            .engine
-            .keep_meanwhile(Spooled::new(fence, renewed.clone()));
-        let (answer, spooled) = tokio::join!(commit, meanwhile);
-        if answer.is_ok() {
-            self.engine.settle(&spooled).await;
-        }
-        answer
-    }
-
-    /// The connection was removed while its tokens were minted: nobody will use them.
-    async fn revoke(&self, minted: &Minted) {
-        let token = minted.refresh.as_ref().unwrap_or(&minted.access);
-        self.engine.revoke(self.provider, token).await;
-    }
-
-    /// Tells of a token that is kept as the generation after the one of `connection`.
-    fn tell_issued(&self, connection: &Connection, minted: &Minted) {
-        let generation = connection.generation.next();
-        self.engine.tell_issued(
-            &connection.key,
-            &account_of(connection),
-            generation,
-            &minted.access,
-        );
-    }
-
-    /// The token in memory after the store, or the spool, has shown the newest.
-    fn adopted(&self, connection: &Connection, news: News) -> Outcome {
-        self.engine.adopt(self.entry, connection, news)?;
-        self.entry
-            .held()
-            .ok_or_else(|| self.failed(STORE_REST, "the renewed token could not be read back"))
-    }
-
-    /// Decides what a failed call means.
-    async fn judge(&self, connection: &Connection, error: &CallError) -> Result<Attempted, Error> {
-        match Failure::of(error) {
-            Failure::GrantRefused => self.look_again(connection).await,
-            Failure::ClientRefused => {
-                self.take_back(connection).await;
-                let provider = self.provider.name();
-                let (config, random) = (&self.engine.config, &*self.engine.random);
-                Err(self
-                    .engine
-                    .misconfigured
-                    .mark(config, provider, &code(error), random))
-            }
-            Failure::Transient(spent) => {
-                if let CallError::RateLimited { retry_after, .. } = error {
-                    let (key, config) = (&self.entry.key, &self.engine.config);
-                    let held = self.queue.refused(key, *retry_after, config);
-                    if held.is_some() {
-                        self.take_back(connection).await;
-                        return Ok(Attempted::OneTooMany);
-                    }
-                }
-                let now = self.engine.clock.now();
-                let (config, random) = (&self.engine.config, &*self.engine.random);
-                let longest = self.engine.is_in_trouble(&self.entry.key, error);
-                let cooldown = policy::cooldown(config, connection, error, longest, random, now);
-                self.record_failure(connection, cooldown, spent).await;
-                let wait = cooldown.until.saturating_since(now);
-                let failed = self.failed(wait, &error.to_string());
-                self.block(wait, &failed);
-                Err(failed)
-            }
-        }
-    }
-
-    /// A refusal may only mean that somebody else has just rotated, or has tried to: what the store has
-    /// by now. An attempt may have been made since the connection was read, by who had the lease after
-    /// us.
-    async fn look_again(&self, refused: &Connection) -> Result<Attempted, Error> {
-        self.listen();
-        match self.engine.store.load(&self.entry.key).await {
-            Ok(Some(now)) if !Fence::of(refused).admits(&now) => {
-                self.adopted(&now, self.news()).map(Attempted::Done)
-            }
-            Ok(Some(now)) => Ok(Attempted::Refused {
-                after_others: now.intent.is_some_and(|intent| intent.attempts > 1),
-            }),
-            Ok(None) => Err(self.gone()),
-            Err(error) => Err(self.store_failed(error)),
-        }
-    }
-
-    /// What the store has before long: whoever redeemed the token may have its successor in a spool,
-    /// which is offered every few seconds.
-    async fn newer_soon(&self, refused: &Connection) -> Result<Option<Arc<Bearer>>, Error> {
-        let patience = Instant::now() + self.engine.config.lease_ttl / SIBLINGS_PART;
-        self.holding_the_lease(async {
-            loop {
-                let changed = self.engine.changed.notified();
-                if let Attempted::Done(held) = self.look_again(refused).await? {
-                    return Ok(Some(held));
-                }
-                let left = patience.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Ok(None);
-                }
-                let _told = timeout(left.min(LOOK_EVERY), changed).await;
-            }
-        })
-        .await
-    }
-
-    /// What was refused is not sent again, by nobody, before force may help.
-    async fn leave_until_forced(&self, connection: &Connection) {
-        let now = self.engine.clock.now();
-        let wait = policy::force_wait(&self.engine.config, connection, now);
-        if !wait.is_zero() {
-            let cooldown = Cooldown {
-                until: now.saturating_add(wait),
-                failures: connection.cooldown.map_or(0, |cooldown| cooldown.failures),
-            };
-            self.record_failure(connection, cooldown, Spent::Maybe)
-                .await;
-        }
-    }
-
-    /// No grant was judged: the attempt does not count.
-    async fn take_back(&self, connection: &Connection) {
-        let none = Cooldown {
-            until: self.engine.clock.now(),
-            failures: 0,
-        };
-        let unchanged = connection.cooldown.unwrap_or(none);
-        self.record_failure(connection, unchanged, Spent::No).await;
-    }
-
-    async fn record_failure(&self, connection: &Connection, cooldown: Cooldown, spent: Spent) {
-        let fence = Fence::of(connection);
-        if let Err(error) = self.engine.store.fail(&fence, cooldown, spent).await {
-            self.engine.store_failed(&self.entry.key, &error);
-        }
-    }
-
-    /// There is neither a refresh token nor another way.
-    async fn cannot_renew(&self, connection: &Connection) -> Outcome {
-        let alive = self
-            .entry
-            .held()
-            .is_some_and(|held| held.is_alive(Instant::now()));
-        match self.need {
-            Need::NewerThan(_, Reason::Refused) if alive => Err(Error::AnswerStands {
-                key: self.entry.key.clone(),
-            }),
-            _ if alive => {
-                let error = self.failed(REMEMBER, "there is no refresh token");
-                self.block(REMEMBER, &error);
-                Err(error)
-            }
-            _ => self.give_up(connection, ReauthReason::NoRefreshToken).await,
-        }
-    }
-
-    /// Marks the connection, once, unless somebody did better meanwhile.
-    async fn give_up(&self, connection: &Connection, reason: ReauthReason) -> Outcome {
-        let since = self.engine.clock.now();
-        let marked = self
-            .engine
-            .store
-            .mark_needs_reauth(&Fence::of(connection), reason, since)
-            .await;
-        match marked {
-            Ok(Fenced::Refused) => {
-                if let Attempted::Done(held) = self.look_again(connection).await? {
-                    return Ok(held);
-                }
-            }
-            Ok(Fenced::Written) => self.engine.tell_needs_reauth(&self.entry.key, reason),
-            Ok(Fenced::Unchanged) => {}
-            Err(error) => self.engine.store_failed(&self.entry.key, &error),
-        }
-        let error = Error::NeedsReauth {
-            key: self.entry.key.clone(),
-            reason,
-            since,
-        };
-        self.block(REMEMBER, &error);
-        Err(error)
-    }
-
-    fn report(
-        &self,
-        connection: &Connection,
-        redemption: Redemption,
-        answer: &Result<Minted, CallError>,
-        started: Instant,
-    ) {
-        let renewal = observer::Renewal {
-            key: &self.entry.key,
-            redemption,
-            from: connection.generation,
-            outcome: match answer {
-                Ok(_) => RenewalOutcome::Renewed,
-                Err(error) => error.into(),
-            },
-            took: Instant::now().saturating_duration_since(started),
-        };
-        self.engine.tell_renewal(&renewal, answer.as_ref().err());
-    }
-
-    /// For `long`, `error` answers whoever needs a renewal; not if there was news since the store was
-    /// asked.
-    fn block(&self, long: Duration, error: &Error) {
-        let until = Instant::now() + long;
-        self.entry.block(until, error.clone(), self.news());
-    }
-
-    fn gone(&self) -> Error {
-        self.entry.clear(self.news());
-        Error::NotConnected {
-            key: self.entry.key.clone(),
-        }
-    }
-
-    fn failed(&self, retry_after: Duration, what: &str) -> Error {
-        Error::RefreshFailed {
-            key: self.entry.key.clone(),
-            retry_after,
-            what: what.into(),
-        }
-    }
-
-    fn store_failed(&self, error: store::Error) -> Error {
-        self.engine.store_failed(&self.entry.key, &error);
-        // The token in memory is as good as it was: it is used, and checked when the store is back.
-        if self.entry.is_stale() {
-            self.engine.read_later(self.entry);
-        }
-        self.entry.trust();
-        let error = Error::Store {
-            key: self.entry.key.clone(),
-            source: Arc::new(error),
-        };
-        let until = Instant::now() + STORE_REST;
-        self.entry.block(until, error.clone(), self.entry.news());
-        error
     }
 }
 
@@ -796,13 +430,5 @@ pub fn account_of(connection: &Connection) -> Account {
         external_id: connection.external_id.clone(),
         organization: connection.organization.clone(),
         managed_user_id: connection.managed_user_id,
-    }
-}
-
-fn code(error: &CallError) -> String {
-    match error {
-        CallError::ClientRefused { code, .. } => code.clone(),
-        CallError::NotConfigured { setting, .. } => format!("{setting} is not set"),
-        other => other.to_string(),
     }
 }
