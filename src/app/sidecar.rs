@@ -23,7 +23,7 @@ use crate::{
         Listen,
         client::Client,
         server::{self, Bound},
-        service::Ready,
+        service::{Erased, Ready},
         tls::{self, Alpn},
     },
     proxy,
@@ -198,7 +198,7 @@ impl Sidecar {
         let service = router.map_request(|request: http::Request<hyper::body::Incoming>| {
             request.map(axum::body::Body::new)
         });
-        server::serve(bound, &self.probes, Ready(service));
+        server::serve(bound, &self.probes, Erased::new(Ready(service)));
     }
 
     fn open_ingress(&self, bound: Bound, settings: &Settings, inward: &Inward) {
@@ -208,7 +208,7 @@ impl Sidecar {
             .merge(inward.intake.clone().router());
         let observer = Arc::new(observer::OfVisits);
         let service = connect::ingress(rooms, &settings.ingress, observer);
-        server::serve(bound, &self.core.lifecycle, service);
+        server::serve(bound, &self.core.lifecycle, Erased::new(service));
     }
 
     fn open_outbound(

@@ -6,10 +6,13 @@
 //! 2. A task that must finish whatever its callers do (a refresh whose answer may carry the only
 //!    copy of a token) is spawned here and merely awaited by them.
 //! 3. [`Lifecycle::drain`] waits for every task, up to a limit.
+//! 4. A task is put in a box before it is spawned. What tokio has around a task is some kilobytes of
+//!    code for each type of future and each kind of runtime; so it is there once for each type of result.
 
 use std::{
     future::Future,
     io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -35,6 +38,9 @@ pub struct Lifecycle {
 /// Whether those who are served should look for another. Clones are one flag.
 #[derive(Clone, Debug, Default)]
 pub struct Parting(Arc<AtomicBool>);
+
+/// A task of whatever type.
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +73,10 @@ impl Lifecycle {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
+        self.spawn_boxed(Box::pin(task))
+    }
+
+    fn spawn_boxed<T: Send + 'static>(&self, task: Boxed<T>) -> JoinHandle<Option<T>> {
         self.tasks.spawn(self.stopped.until(task))
     }
 
@@ -116,8 +126,12 @@ impl Lifecycle {
     /// For what serves others and has no end of its own, such as an idle connection.
     pub fn spawn_unwatched<F>(&self, task: F)
     where
-        F: Future<Output: Send + 'static> + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
+        self.spawn_unwatched_boxed(Box::pin(task));
+    }
+
+    fn spawn_unwatched_boxed(&self, task: Boxed<()>) {
         #[expect(clippy::disallowed_methods, reason = "the one owner of spawning")]
         drop(tokio::spawn(self.stopped.until(task)));
     }

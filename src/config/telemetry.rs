@@ -1,10 +1,8 @@
 //! `[telemetry]`: what is logged and traced, and how.
 
-use tracing_subscriber::EnvFilter;
-
 use super::{read::one_of, section::Section};
 use crate::telemetry::{
-    Config, LogFormat,
+    Config, LogFormat, log,
     trace::{self, Users},
 };
 
@@ -49,8 +47,13 @@ fn directives(text: &str) -> Result<String, String> {
     if text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         one_of(text.to_ascii_lowercase().as_str(), &LEVELS)?;
     }
-    match EnvFilter::builder().parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("expected a level such as \"info\", or directives such as \"info,daypass::token=debug\"".to_owned()),
+    // What is no name of a target would be taken for one, and log nothing.
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"_:-=, ".contains(&byte);
+    if text.bytes().all(is_known) && log::directives(text).is_ok() {
+        return Ok(text.to_owned());
     }
+    Err(
+        "expected a level such as \"info\", or directives such as \"info,daypass::token=debug\""
+            .to_owned(),
+    )
 }

@@ -60,6 +60,7 @@ pub fn ingress(
     Future: Send,
 > + Clone
 + Send
++ Sync
 + 'static {
     let router = also_below_the_public_path(rooms, config)
         .fallback(not_found)

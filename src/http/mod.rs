@@ -11,6 +11,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+mod accepted;
 pub mod access_log;
 pub mod body;
 pub mod client;
@@ -23,6 +24,7 @@ pub mod replay;
 mod request_span;
 pub mod server;
 pub mod service;
+mod serving;
 pub mod tls;
 
 /// Where a listener listens.

@@ -9,7 +9,10 @@
 //!    its way: one that was just accepted, or kept alive, is given a moment before it is closed.
 //! 5. While the process parts, answers of HTTP/1 say `Connection: close`, so that few connections are
 //!    left when the drain begins.
-//! 6. A unix socket file is removed at the start only if nobody answers on it, and at the end. A socket
+//! 6. Of a connection without a request for a while only the socket is kept, and its
+//!    [guard](Guard::is_at_rest): hyper's buffers take ten times as much. It is served anew when its caller
+//!    asks again.
+//! 7. A unix socket file is removed at the start only if nobody answers on it, and at the end. A socket
 //!    that was handed over is neither made nor removed here.
 
 use std::{
@@ -31,13 +34,11 @@ use http_body::Body as HttpBody;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::conn::auto::Builder,
+    server::conn::auto::{Builder, Connection},
 };
 use pin_project_lite::pin_project;
-use thiserror::Error;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
@@ -45,9 +46,11 @@ use tower::BoxError;
 
 use super::{
     Listen,
+    accepted::Accepted,
     executor::Executor,
     guard::{Guard, Requests, Underway},
     service::Service,
+    serving::{Again, Serving},
 };
 use crate::base::lifecycle::{Lifecycle, Parting};
 
@@ -125,25 +128,18 @@ pin_project! {
     }
 }
 
-/// The caller has left before its request was answered.
-#[derive(Debug, Error)]
-#[error("the caller has left")]
-struct Left(());
-
-pin_project! {
-    /// A connection, as long as its caller is there.
-    struct Serving<C, T> {
-        #[pin]
-        connection: C,
-        guard: Guard<T>,
-        requests: Requests,
-    }
+/// How connections are served.
+struct Builders {
+    first: Builder<Executor>,
+    /// What has spoken HTTP/1.1 goes on so: its guard looks for nothing else.
+    again: Arc<Builder<Executor>>,
 }
 
-/// Either kind of accepted connection.
-enum Accepted {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+/// Serves a connection that was at rest.
+struct Start<S> {
+    builder: Arc<Builder<Executor>>,
+    guard: Guard<Accepted>,
+    counted: Counted<S>,
 }
 
 // === impl Bound ===
@@ -261,25 +257,20 @@ where
     let tasks = lifecycle.clone();
     lifecycle.spawn_until_drain(async move {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let builder = builder(&tasks);
+        let builders = builders(&tasks);
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
             match bound.accept().await {
-                Ok(Accepted::Tcp(stream)) => {
-                    connection(&tasks, &builder, stream, service.clone(), place);
-                }
-                Ok(Accepted::Unix(stream)) => {
-                    connection(&tasks, &builder, stream, service.clone(), place);
-                }
+                Ok(stream) => connection(&tasks, &builders, stream, service.clone(), place),
                 Err(error) => rest(&error).await,
             }
         }
     });
 }
 
-fn builder(lifecycle: &Lifecycle) -> Builder<Executor> {
+fn builders(lifecycle: &Lifecycle) -> Builders {
     let mut builder = Builder::new(Executor(lifecycle.clone()));
     // Answers are small: one buffer written at once beats several system-call vectors (measured).
     // Times are kept by the guard, which also covers what comes before the first byte.
@@ -297,18 +288,20 @@ fn builder(lifecycle: &Lifecycle) -> Builder<Executor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .adaptive_window(true);
-    builder
+    Builders {
+        again: Arc::new(builder.clone().http1_only()),
+        first: builder,
+    }
 }
 
 /// Runs one connection in a task of its own.
-fn connection<I, S, B>(
+fn connection<S, B>(
     lifecycle: &Lifecycle,
-    builder: &Builder<Executor>,
-    stream: I,
+    builders: &Builders,
+    stream: Accepted,
     service: S,
     place: OwnedSemaphorePermit,
 ) where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,
@@ -322,13 +315,16 @@ fn connection<I, S, B>(
         requests: requests.clone(),
         parting: lifecycle.parting(),
     };
+    let connection = builders.first.serve_connection(io, counted.clone());
+    let connection = Box::pin(connection.into_owned());
+    let again = Start {
+        builder: Arc::clone(&builders.again),
+        guard: guard.clone(),
+        counted,
+    };
     // Boxed, because each task around it would keep room for it twice: once as what it was given, once
     // as what it runs.
-    let mut serving = Box::pin(Serving {
-        connection: builder.serve_connection(io, counted).into_owned(),
-        guard,
-        requests: requests.clone(),
-    });
+    let mut serving = Box::pin(Serving::new(connection, again, guard, requests.clone()));
     let draining = lifecycle.draining();
     drop(lifecycle.spawn(async move {
         let ended = tokio::select! {
@@ -344,8 +340,10 @@ fn connection<I, S, B>(
         let ended = if let Some(ended) = ended {
             ended
         } else {
-            let connection = serving.as_mut().project().connection;
-            connection.graceful_shutdown();
+            let connection = serving.as_mut().end();
+            if let Some(connection) = connection {
+                connection.as_mut().graceful_shutdown();
+            }
             serving.await
         };
         if let Err(error) = ended {
@@ -393,25 +391,21 @@ async fn rest(error: &io::Error) {
     }
 }
 
-// === impl Serving ===
+// === impl Start ===
 
-impl<C, T> Future for Serving<C, T>
+impl<S, B> Again for Start<S>
 where
-    C: Future<Output = Result<(), BoxError>>,
-    T: AsyncRead + Unpin,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    type Output = Result<(), BoxError>;
+    type Connection = Connection<'static, TokioIo<Guard<Accepted>>, Counted<S>, Executor>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Poll::Ready(ended) = this.connection.poll(cx) {
-            return Poll::Ready(ended);
-        }
-        if !this.requests.none() {
-            ready!(this.guard.poll_left(cx));
-            return Poll::Ready(Err(Left(()).into()));
-        }
-        Poll::Pending
+    fn again(&self) -> Pin<Box<Self::Connection>> {
+        let io = TokioIo::new(self.guard.clone());
+        let connection = self.builder.serve_connection(io, self.counted.clone());
+        Box::pin(connection.into_owned())
     }
 }
 

@@ -4,21 +4,37 @@
 //! 2. So a request clones no service. A layer that needs what is inside it for longer than a call, to call
 //!    it once more, shares it.
 //! 3. A service of `tower`'s, such as a router, is made one of these by [`Ready`].
+//! 4. All of HTTP is compiled for each type of service. A listener where a request may cost two more
+//!    allocations takes [`Erased`], which is one type for all of them.
 
 use std::{
+    fmt,
+    future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use http::Request;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::{BoxError, ServiceExt, util::Oneshot};
+
+use super::body::Body;
 
 pub use hyper::service::Service;
 
 /// A service of `tower`'s, cloned for each request and waited for until it is ready.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready<S>(pub S);
+
+/// A service of any type that answers with any body.
+#[derive(Clone)]
+pub struct Erased(Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>);
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
 
 /// Gives requests another kind of body first.
 #[derive(Clone, Copy, Debug)]
@@ -113,5 +129,42 @@ where
 
     fn call(&self, request: Req) -> Self::Future {
         self.0.clone().oneshot(request)
+    }
+}
+
+// === impl Erased ===
+
+impl Erased {
+    /// Forgets the type of `service`.
+    pub fn new<S, B>(service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Self(Arc::new(move |request| {
+            let answering = service.call(request);
+            Box::pin(async move {
+                let response = answering.await.map_err(Into::into)?;
+                Ok(response.map(Body::boxed))
+            })
+        }))
+    }
+}
+
+impl Service<Request<Incoming>> for Erased {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        (self.0)(request)
+    }
+}
+
+impl fmt::Debug for Erased {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Erased")
     }
 }

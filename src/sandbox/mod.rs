@@ -226,9 +226,14 @@ fn open<E: Emulator>(
     let router = router.merge(control::routes(Arc::clone(emulator)));
     let lifecycle = emulator.stage().lifecycle.clone();
     let emulator = Arc::clone(emulator);
-    serve::serve(listener, tls, &lifecycle, move |request| {
-        front::answer(Arc::clone(&emulator), router.clone(), request)
+    let handler: serve::Handler = Arc::new(move |request| {
+        Box::pin(front::answer(
+            Arc::clone(&emulator),
+            router.clone(),
+            request,
+        ))
     });
+    serve::serve(listener, tls, &lifecycle, handler);
 }
 
 /// Redirects are failures; 10 s to connect and 15 s to answer (Calendly, webhook timeouts page). No

@@ -3,7 +3,7 @@
 //! A handler that returns [`Vanished`] makes the connection close without an answer (HTTP/1.1) or
 //! the stream reset (HTTP/2).
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -28,24 +28,31 @@ use crate::base::lifecycle::Lifecycle;
 #[error("the answer is withheld")]
 pub(crate) struct Vanished;
 
+/// Answers one request. Of one type for all emulators and kinds of connections, so that all of HTTP is
+/// compiled for them once.
+pub(crate) type Handler = Arc<dyn Fn(Request<Body>) -> Answering + Send + Sync>;
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Vanished>> + Send>>;
+
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
 /// Serves until the drain begins.
-pub(crate) fn serve<H, F>(
+pub(crate) fn serve(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     lifecycle: &Lifecycle,
-    handler: H,
-) where
-    H: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Response<Body>, Vanished>> + Send + 'static,
-{
+    handler: Handler,
+) {
     let acceptor = tls.map(TlsAcceptor::from);
     let tasks = lifecycle.clone();
     lifecycle.spawn_until_drain(async move {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let connection =
-                        connection(stream, acceptor.clone(), tasks.clone(), handler.clone());
+                    let handler = Arc::clone(&handler);
+                    let connection = connection(stream, acceptor.clone(), tasks.clone(), handler);
                     drop(tasks.spawn(connection));
                 }
                 // Out of file descriptors, most likely: a pause lets some come free.
@@ -55,34 +62,26 @@ pub(crate) fn serve<H, F>(
     });
 }
 
-async fn connection<H, F>(
+async fn connection(
     stream: TcpStream,
     acceptor: Option<TlsAcceptor>,
     lifecycle: Lifecycle,
-    handler: H,
-) where
-    H: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Response<Body>, Vanished>> + Send + 'static,
-{
+    handler: Handler,
+) {
     // Without it small answers wait for an acknowledgement; a failure costs only latency.
     let _set = stream.set_nodelay(true);
-    match acceptor {
-        None => speak(stream, &lifecycle, handler).await,
+    let stream: Box<dyn Io> = match acceptor {
+        None => Box::new(stream),
         Some(acceptor) => {
             let accepted: io::Result<_> = acceptor.accept(stream).await;
-            if let Ok(stream) = accepted {
-                speak(stream, &lifecycle, handler).await;
-            }
+            let Ok(stream) = accepted else { return };
+            Box::new(stream)
         }
-    }
+    };
+    speak(stream, &lifecycle, handler).await;
 }
 
-async fn speak<S, H, F>(stream: S, lifecycle: &Lifecycle, handler: H)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Response<Body>, Vanished>> + Send + 'static,
-{
+async fn speak(stream: Box<dyn Io>, lifecycle: &Lifecycle, handler: Handler) {
     let service = service_fn(move |request: Request<Incoming>| handler(request.map(Body::new)));
     let builder = auto::Builder::new(TokioExecutor::new());
     let connection = builder.serve_connection(TokioIo::new(stream), service);

@@ -18,9 +18,10 @@ use tracing::{
     level_filters::LevelFilter,
 };
 use tracing_subscriber::{
-    EnvFilter,
-    filter::ParseError,
+    Layer, Registry,
+    filter::{ParseError, Targets},
     fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
+    layer::SubscriberExt,
     registry::LookupSpan,
 };
 
@@ -71,8 +72,9 @@ pub(super) fn dispatch<W>(config: &Config, writer: W, terminal: bool) -> Result<
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
+    let filter = filter(&config.log)?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(&config.log)?)
+        .with_max_level(most(&filter))
         // A line that nobody reads any more (`daypass run 2>&1 | head`) would be answered with
         // `eprintln!`, which panics on a closed pipe.
         .log_internal_errors(false)
@@ -84,11 +86,15 @@ where
                 .flatten_event(true)
                 .with_span_list(false)
                 .map_event_format(Traced)
-                .finish(),
+                .finish()
+                .with(filter),
         ),
         // Left alone on a terminal, the library respects `NO_COLOR`.
-        LogFormat::Text if terminal => Dispatch::new(builder.finish()),
-        LogFormat::Text => Dispatch::new(builder.with_ansi(false).fmt_fields(PlainFields).finish()),
+        LogFormat::Text if terminal => Dispatch::new(builder.finish().with(filter)),
+        LogFormat::Text => {
+            let builder = builder.with_ansi(false).fmt_fields(PlainFields);
+            Dispatch::new(builder.finish().with(filter))
+        }
     })
 }
 
@@ -123,22 +129,40 @@ where
     }
 }
 
-fn filter(directives: &str) -> Result<EnvFilter, Error> {
-    let parse = |text: &str| EnvFilter::builder().parse(text).map_err(Error::Directives);
-    let plain = parse(directives)?;
-    if plain
-        .max_level_hint()
-        .is_some_and(|most| most <= LevelFilter::WARN)
-    {
-        return Ok(plain);
+/// Reads directives: a level, or targets with their levels, separated by commas. Nothing is written of what
+/// none of them names; without any, errors are.
+///
+/// The library has more to say, such as the fields of spans, with a machine for regular expressions to
+/// read it, which takes more room than all the rest of the log.
+pub fn directives(text: &str) -> Result<Targets, ParseError> {
+    let mut all = text
+        .split(',')
+        .map(str::trim)
+        .filter(|one| !one.is_empty())
+        .peekable();
+    if all.peek().is_none() {
+        return Ok(Targets::new().with_default(LevelFilter::ERROR));
+    }
+    all.collect::<Vec<_>>().join(",").parse()
+}
+
+/// The most that is written of anything.
+fn most(filter: &Targets) -> LevelFilter {
+    Layer::<Registry>::max_level_hint(filter).unwrap_or(LevelFilter::TRACE)
+}
+
+fn filter(text: &str) -> Result<Targets, Error> {
+    let configured = directives(text).map_err(Error::Directives)?;
+    if most(&configured) <= LevelFilter::WARN {
+        return Ok(configured);
     }
     // Later directives for the same target win, so the configured ones come last.
     let mut all: Vec<String> = NOISY
         .iter()
         .map(|library| format!("{library}=warn"))
         .collect();
-    all.push(directives.to_owned());
-    parse(&all.join(","))
+    all.push(text.to_owned());
+    directives(&all.join(",")).map_err(Error::Directives)
 }
 
 #[cfg(test)]
@@ -249,6 +273,22 @@ mod tests {
         assert!(!text.contains("chatter") && text.contains("trouble") && text.contains("ours"));
         let text = logged("debug,hyper_util=debug", LogFormat::Text, speak);
         assert!(text.contains("chatter"));
+    }
+
+    #[test]
+    fn targets_have_levels_of_their_own() {
+        let speak = || {
+            debug!(target: "daypass::token", "renewing");
+            debug!(target: "daypass::proxy", "relaying");
+            info!(target: "daypass::proxy", "relayed");
+            info!(target: "daypass::access", "a request");
+        };
+        let log = "info, daypass::token=debug,,daypass::access=off";
+        let text = logged(log, LogFormat::Text, speak);
+        assert!(
+            text.contains("renewing") && text.contains("relayed") && text.lines().count() == 2,
+            "{text}"
+        );
     }
 
     #[test]

@@ -257,7 +257,7 @@ async fn a_file_that_a_newer_version_has_taken_over_is_left_by_those_that_run() 
             error,
             Error::FromTheFuture {
                 found: 99,
-                known: 5
+                known: 6
             }
         );
         assert!(is_future, "{error:?}");

@@ -20,7 +20,7 @@ use crate::{
     http::{
         Listen,
         server::{self, Bound},
-        service::Ready,
+        service::{Erased, Ready},
     },
 };
 
@@ -48,7 +48,7 @@ impl Inbox {
         };
         let router = Router::new().fallback(take).with_state(inbox.clone());
         let service = router.map_request(|request: http::Request<Incoming>| request.map(Body::new));
-        server::serve(bound, lifecycle, Ready(service));
+        server::serve(bound, lifecycle, Erased::new(Ready(service)));
         Ok(inbox)
     }
 

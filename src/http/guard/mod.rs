@@ -10,6 +10,9 @@
 //! 4. A connection that says nothing is closed after [`FIRST_BYTE`], one that stops midway through a
 //!    head after [`HEAD`], one without a request between [`IDLE`] and twice that. A request under way
 //!    has no limit here.
+//! 5. A connection of HTTP/1.1 that has neither a request nor anything left to write is
+//!    [at rest](Guard::is_at_rest) after [`REST`] to twice that. Who serves it may then forget all that hyper
+//!    has of it, buffers above all, until it [wakes](Guard::poll_woken).
 
 use std::{
     fmt, io,
@@ -45,6 +48,9 @@ pub const HEAD: Duration = Duration::from_secs(15);
 /// How long a connection may be without a request, at least. Longer than the 60 s after which many
 /// clients give an idle connection up by themselves, so that it is they who close it.
 pub const IDLE: Duration = Duration::from_secs(75);
+/// How long a connection may be without a request before it is at rest. Callers who ask more often do not
+/// pay for buffers that come and go.
+pub const REST: Duration = Duration::from_secs(1);
 
 /// Guards one connection; see the [module docs](self). Clones are the same: one for hyper, one for who
 /// watches.
@@ -58,8 +64,9 @@ struct Gate<T> {
     /// Whom the timer wakes as it is set; `None` once it was set anew.
     woken: Option<Waker>,
     phase: Phase,
-    /// Whether anything happened since the timer was last looked at.
-    touched: bool,
+    lately: Lately,
+    /// Whether something is still to be written, and cannot be.
+    write_waits: bool,
     closed: bool,
     /// What a caller sent while its last request was under way. Looked at, and not read by hyper yet.
     ahead: Bytes,
@@ -93,6 +100,15 @@ enum Phase {
     First,
     Head,
     Idle,
+}
+
+/// What has happened since the timer was last looked at, while it is set for [`Phase::Idle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lately {
+    Something,
+    Nothing,
+    /// Nor between that and the time before.
+    NothingForLong,
 }
 
 // === impl Requests ===
@@ -134,7 +150,8 @@ impl<T> Guard<T> {
             timer: Box::pin(sleep(FIRST_BYTE)),
             woken: None,
             phase: Phase::First,
-            touched: false,
+            lately: Lately::Nothing,
+            write_waits: false,
             closed: false,
             ahead: Bytes::new(),
             ending: b"",
@@ -146,6 +163,17 @@ impl<T: AsyncRead + Unpin> Guard<T> {
     /// Whether the caller has left, who has sent all of a request. Never ready while hyper is to read.
     pub fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.lock().poll_left(cx)
+    }
+
+    /// Whether nothing is under way, on either side, and nothing was for a while.
+    pub fn is_at_rest(&self) -> bool {
+        self.0.lock().is_at_rest()
+    }
+
+    /// Waits, in place of hyper, at a connection at rest: `true` when something has come, which is there to
+    /// be read; `false` if the connection is over.
+    pub fn poll_woken(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.0.lock().poll_woken(cx)
     }
 }
 
@@ -169,19 +197,29 @@ impl<T> Gate<T> {
         };
         if phase != self.phase {
             self.phase = phase;
-            let limit = if phase == Phase::Head { HEAD } else { IDLE };
+            let limit = if phase == Phase::Head { HEAD } else { REST };
             self.set_timer(limit);
         }
         loop {
             ready!(self.poll_timer(cx));
-            let busy = self.touched || !self.requests.none();
-            if phase != Phase::Idle || !busy {
+            let busy = self.lately == Lately::Something || !self.requests.none();
+            if phase != Phase::Idle || (self.lately == Lately::NothingForLong && !busy) {
                 return Poll::Ready(());
             }
             // Looking only now and then spares every request the price of setting a timer.
-            self.touched = false;
-            self.set_timer(IDLE);
+            let (lately, limit) = if busy {
+                (Lately::Nothing, REST)
+            } else {
+                (Lately::NothingForLong, IDLE)
+            };
+            self.lately = lately;
+            self.set_timer(limit);
         }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let is_quiet = self.lately == Lately::NothingForLong && !self.write_waits;
+        is_quiet && !self.closed && self.scan.within() == Within::Between && self.requests.none()
     }
 
     fn set_timer(&mut self, limit: Duration) {
@@ -249,7 +287,7 @@ impl<T: AsyncRead + Unpin> Gate<T> {
         let before = buf.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                self.touched = true;
+                self.lately = Lately::Something;
                 Poll::Ready(self.inspect(buf, before))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -273,11 +311,33 @@ impl<T: AsyncRead + Unpin> Gate<T> {
             Ok(()) if buf.filled().is_empty() => Poll::Ready(()),
             Err(_broken) => Poll::Ready(()),
             Ok(()) => {
-                self.touched = true;
+                self.lately = Lately::Something;
                 // It has begun another request, which hyper reads after this one.
                 let inspected = self.inspect(&mut buf, 0);
                 self.ahead = Bytes::copy_from_slice(buf.filled());
                 inspected.map_or(Poll::Ready(()), |()| Poll::Pending)
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> Gate<T> {
+    fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut room = [0; AHEAD];
+        let mut buf = ReadBuf::new(&mut room);
+        match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                self.lately = Lately::Something;
+                // So that its timer is set anew.
+                self.phase = Phase::First;
+                let inspected = self.inspect(&mut buf, 0);
+                self.ahead = Bytes::copy_from_slice(buf.filled());
+                Poll::Ready(inspected.is_ok())
+            }
+            Poll::Ready(_over) => Poll::Ready(false),
+            Poll::Pending => {
+                ready!(self.poll_late(cx));
+                Poll::Ready(false)
             }
         }
     }
@@ -300,8 +360,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut gate = self.0.lock();
-        gate.touched = true;
-        Pin::new(&mut gate.inner).poll_write(cx, buf)
+        gate.lately = Lately::Something;
+        let written = Pin::new(&mut gate.inner).poll_write(cx, buf);
+        gate.write_waits = written.is_pending();
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -318,8 +380,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guard<T> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut gate = self.0.lock();
-        gate.touched = true;
-        Pin::new(&mut gate.inner).poll_write_vectored(cx, bufs)
+        gate.lately = Lately::Something;
+        let written = Pin::new(&mut gate.inner).poll_write_vectored(cx, bufs);
+        gate.write_waits = written.is_pending();
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
