@@ -198,6 +198,28 @@ class Caller:
         self.socket.close()
 
 
+def save(name, results):
+    out = HERE / "results" / f"{name}.json"
+    out.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"saved in {out}")
+
+
+def calcom_of_sandbox(port):
+    """The section of a configuration for the emulated Cal.com at `port`."""
+    return f"""[providers.calcom]
+kind = "calcom"
+api_base = "http://127.0.0.1:{port}"
+authorize_url = "http://127.0.0.1:{port}/auth/oauth2/authorize"
+client_id = "sandbox-oauth2-client"
+client_secret = "sandbox-client-secret"
+"""
+
+
+def must_be_ok(answer):
+    if not answer.startswith(b"HTTP/1.1 200"):
+        sys.exit(f"not 200: {answer[:300]!r}")
+
+
 def ask_many(port, requests, connections=64):
     """Exactly `requests` requests over `connections` kept-alive connections; every answer is 200."""
     callers = [Caller(port) for _ in range(connections)]
@@ -208,10 +230,23 @@ def ask_many(port, requests, connections=64):
             for caller in now:
                 caller.send()
             for caller in now:
-                answer = caller.receive()
-                if not answer.startswith(b"HTTP/1.1 200"):
-                    sys.exit(f"not 200: {answer[:200]!r}")
+                must_be_ok(caller.receive())
             left -= len(now)
+    finally:
+        for caller in callers:
+            caller.socket.close()
+
+
+def ask_for(port, users, connections=64):
+    """A request for each of `users`, by number; every answer is 200."""
+    callers = [Caller(port) for _ in range(connections)]
+    try:
+        for begin in range(0, len(users), connections):
+            now = list(zip(callers, users[begin:begin + connections]))
+            for caller, n in now:
+                caller.socket.sendall(caller.request.replace(b"user-1\r\n", b"user-%08d\r\n" % n))
+            for caller, _ in now:
+                must_be_ok(caller.receive())
     finally:
         for caller in callers:
             caller.socket.close()

@@ -56,27 +56,10 @@ def known(section):
 # --- 1. how many connections there are
 
 
-def ask_for(port, users, connections=64):
-    """A request for each of `users`; every answer is 200."""
-    callers = [bed.Caller(port) for _ in range(connections)]
-    try:
-        for begin in range(0, len(users), connections):
-            now = list(zip(callers, users[begin:begin + connections]))
-            for caller, n in now:
-                caller.socket.sendall(caller.request.replace(b"user-1\r\n", b"user-%08d\r\n" % n))
-            for caller, _ in now:
-                answer = caller.receive()
-                if not answer.startswith(b"HTTP/1.1 200"):
-                    sys.exit(f"not 200: {answer[:300]!r}")
-    finally:
-        for caller in callers:
-            caller.socket.close()
-
-
 def cpu_of(process, port, users):
     """Microseconds of CPU of `process` for each request."""
     before = process.cpu()
-    ask_for(port, users)
+    bed.ask_for(port, users)
     return (process.cpu() - before) / len(users) * 1e6
 
 
@@ -90,11 +73,11 @@ def store(options):
                     process.await_answer()
                     drawn = random.Random(1)
                     hot = [n % min(count, 64) for n in range(options.requests)]
-                    ask_for(process.port, hot)
+                    bed.ask_for(process.port, hot)
                     few = cpu_of(process, process.port, hot)
                     # So that memory is as full as it gets.
                     fill = range(min(count, options.remember))
-                    ask_for(process.port, list(fill))
+                    bed.ask_for(process.port, list(fill))
                     again = cpu_of(process, process.port, hot)
                     anybody = [drawn.randrange(count) for _ in range(options.requests)]
                     uniform = cpu_of(process, process.port, anybody)
@@ -117,9 +100,7 @@ def over(port, connections, requests, at_once=64):
         for caller in now:
             caller.send()
         for caller in now:
-            answer = caller.receive()
-            if not answer.startswith(b"HTTP/1.1 200"):
-                sys.exit(f"not 200: {answer[:200]!r}")
+            bed.must_be_ok(caller.receive())
         number += len(now)
         left -= len(now)
 
@@ -191,13 +172,7 @@ active = "k1"
 id = "k1"
 value = "{base64.b64encode(bytes(range(32))).decode()}"
 
-[providers.calcom]
-kind = "calcom"
-api_base = "http://127.0.0.1:{self.calcom}"
-authorize_url = "http://127.0.0.1:{self.calcom}/auth/oauth2/authorize"
-client_id = "sandbox-oauth2-client"
-client_secret = "sandbox-client-secret"
-
+{bed.calcom_of_sandbox(self.calcom)}
 [providers.calendly]
 kind = "calendly"
 api_base = "http://127.0.0.1:{self.calendly}"

@@ -7,7 +7,6 @@ two runs, with few sidecars and with more. From that, what 2,000 would ask.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 import time
@@ -132,9 +131,7 @@ def main():
             print(f"  {line['each']:8.4f}/s each {line['once']:8.3f}/s once {line['us']:8.1f} us  {what[:100]}")
         sys.stdout.flush()
     if options.name:
-        out = bed.HERE / "results" / f"{options.name}.json"
-        out.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"saved in {out}")
+        bed.save(options.name, results)
 
 
 if __name__ == "__main__":

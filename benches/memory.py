@@ -10,7 +10,6 @@ import argparse
 import json
 import pathlib
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -33,23 +32,6 @@ class Many(bed.Daypass):
         self.import_seconds = time.monotonic() - begun
 
 
-def touch(port, users, connections=32):
-    """Asks once for each of `users`; every answer is 200."""
-    callers = [bed.Caller(port) for _ in range(connections)]
-    try:
-        for begin in range(users.start, users.stop, connections):
-            now = list(zip(callers, range(begin, min(begin + connections, users.stop))))
-            for caller, n in now:
-                caller.socket.sendall(caller.request.replace(b"user-1\r\n", b"user-%08d\r\n" % n))
-            for caller, _ in now:
-                answer = caller.receive()
-                if not answer.startswith(b"HTTP/1.1 200"):
-                    sys.exit(f"not 200: {answer[:300]!r}")
-    finally:
-        for caller in callers:
-            caller.socket.close()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--binary", default=bed.ROOT / "target/release/daypass")
@@ -69,7 +51,7 @@ def main():
                 known = 0
                 for part in (0, 10, 50, 100):
                     wanted = options.connections * part // 100
-                    touch(process.port, range(known, wanted))
+                    bed.ask_for(process.port, range(known, wanted), connections=32)
                     known = wanted
                     time.sleep(options.settle)
                     results.append((known, round(process.rss(), 1)))

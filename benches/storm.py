@@ -52,13 +52,7 @@ class Storm:
 [store]
 url = "sqlite:{self.directory}/daypass.db"
 
-[providers.calcom]
-kind = "calcom"
-api_base = "http://127.0.0.1:{self.calcom}"
-authorize_url = "http://127.0.0.1:{self.calcom}/auth/oauth2/authorize"
-client_id = "sandbox-oauth2-client"
-client_secret = "sandbox-client-secret"
-token_calls_per_minute = {options.per_minute}
+{bed.calcom_of_sandbox(self.calcom)}token_calls_per_minute = {options.per_minute}
 """)
         rows = self.directory / "rows.jsonl"
         with rows.open("w") as file:

@@ -230,9 +230,7 @@ def main():
                      spread(others(found["late"])), spread(others(found["quick"]))]
             print("| " + " | ".join(cells) + " |", flush=True)
     if options.name:
-        out = bed.HERE / "results" / f"{options.name}.json"
-        out.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"saved in {out}")
+        bed.save(options.name, results)
 
 
 if __name__ == "__main__":

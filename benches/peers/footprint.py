@@ -64,7 +64,7 @@ def cached(daypass, directory, upstream):
     many = memory.Many(daypass.binary, folder, upstream.port, CACHED)
     with many.run("daypass-cached", "info", core=0) as process:
         process.await_answer()
-        memory.touch(process.port, range(CACHED))
+        bed.ask_for(process.port, range(CACHED), connections=32)
         time.sleep(2)
         return resident(process)
 

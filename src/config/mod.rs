@@ -157,23 +157,45 @@ fn assemble(
     }
 }
 
+/// What listens; each where no other does.
+struct Doors {
+    outbound: Option<proxy::Config>,
+    ingress: Option<connect::Config>,
+    admin: Option<admin_room::Config>,
+}
+
+impl Doors {
+    fn read(context: &Context<'_>) -> Self {
+        let outbound = context.section("outbound", outbound::read);
+        let listen = outbound.as_ref().map(|config| config.listen.clone());
+        let mut taken = vec![("outbound.listen", listen)];
+        let ingress = context.section("ingress", |section| {
+            let config = ingress::read(section)?;
+            listeners::check(section, &config.listen, &taken);
+            Some(config)
+        });
+        let listen = ingress.as_ref().map(|config| config.listen.clone());
+        taken.push(("ingress.listen", listen));
+        let admin = context.section("admin", |section| {
+            let config = admin::read(section)?;
+            listeners::check(section, &config.listen, &taken);
+            Some(config)
+        });
+        Self {
+            outbound,
+            ingress,
+            admin,
+        }
+    }
+}
+
 /// Reads every section before it gives up on any.
 fn read_all(context: &Context<'_>) -> Option<Settings> {
-    let mut outbound = context.section("outbound", outbound::read);
-    let listen = outbound.as_ref().map(|config| config.listen.clone());
-    let mut taken = vec![("outbound.listen", listen)];
-    let ingress = context.section("ingress", |section| {
-        let config = ingress::read(section)?;
-        listeners::check(section, &config.listen, &taken);
-        Some(config)
-    });
-    let listen = ingress.as_ref().map(|config| config.listen.clone());
-    taken.push(("ingress.listen", listen));
-    let admin = context.section("admin", |section| {
-        let config = admin::read(section)?;
-        listeners::check(section, &config.listen, &taken);
-        Some(config)
-    });
+    let Doors {
+        mut outbound,
+        ingress,
+        admin,
+    } = Doors::read(context);
     let store = context.section("store", store::read);
     let backend = store.as_ref().map(|config| &config.backend);
     let encryption = context.section("encryption", |section| {

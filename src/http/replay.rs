@@ -5,6 +5,7 @@
 //! 3. An empty body costs nothing and can always be replayed.
 //! 4. A replay takes the stream over: what was kept comes first, then whatever the caller has still
 //!    to send. The first body then fails, should anybody still be reading it.
+//! 5. So does a [`Rewind`], which does not use the replay up: it is for an attempt that nobody looked at.
 
 use std::{
     fmt,
@@ -29,13 +30,20 @@ pub struct ReplayBody {
     shared: Option<Arc<Mutex<Shared>>>,
     /// How many of the kept frames this reader has had.
     read: usize,
-    /// Whether this is the replay.
-    reader: Reader,
+    /// Which one it is, of all that have read the stream.
+    reader: u32,
 }
 
 /// Makes the replay of a [`ReplayBody`].
 #[derive(Debug)]
 pub struct Replay(Option<Arc<Mutex<Shared>>>);
+
+/// Makes a [`ReplayBody`] begin anew.
+#[derive(Debug)]
+pub struct Rewind {
+    shared: Option<Arc<Mutex<Shared>>>,
+    reader: u32,
+}
 
 /// Tells whether a request body moved, for a timeout that must not count the time of an upload.
 #[derive(Clone, Debug)]
@@ -46,12 +54,6 @@ pub struct Progress(Option<Arc<Mutex<Shared>>>);
 #[error("the request body was taken over by its replay")]
 pub struct TakenOver(());
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reader {
-    First,
-    Second,
-}
-
 struct Shared {
     inner: Body,
     kept: Option<Vec<Kept>>,
@@ -59,7 +61,10 @@ struct Shared {
     room: usize,
     ended: bool,
     frames: u64,
-    reader: Reader,
+    /// Whose turn it is.
+    reader: u32,
+    /// Whether that is the replay, so that nothing more need be kept.
+    is_replay: bool,
 }
 
 #[derive(Clone)]
@@ -81,14 +86,15 @@ impl ReplayBody {
                 room: limit,
                 ended: false,
                 frames: 0,
-                reader: Reader::First,
+                reader: 0,
+                is_replay: false,
             }))
         });
         let replay = Replay(shared.clone());
         let body = Self {
             shared,
             read: 0,
-            reader: Reader::First,
+            reader: 0,
         };
         (body, replay)
     }
@@ -96,6 +102,14 @@ impl ReplayBody {
     /// For watching this body move.
     pub fn progress(&self) -> Progress {
         Progress(self.shared.clone())
+    }
+
+    /// For sending this body from its beginning once more.
+    pub fn rewind(&self) -> Rewind {
+        Rewind {
+            shared: self.shared.clone(),
+            reader: self.reader,
+        }
     }
 }
 
@@ -115,9 +129,7 @@ impl HttpBody for ReplayBody {
         if shared.reader != this.reader {
             return Poll::Ready(Some(Err(TakenOver(()).into())));
         }
-        if this.reader == Reader::Second
-            && let Some(frame) = shared.kept.as_ref().and_then(|kept| kept.get(this.read))
-        {
+        if let Some(frame) = shared.kept.as_ref().and_then(|kept| kept.get(this.read)) {
             this.read += 1;
             return Poll::Ready(Some(Ok(frame.clone().into())));
         }
@@ -158,15 +170,40 @@ impl HttpBody for ReplayBody {
 impl Replay {
     /// The body once more, if all that was sent of it has been kept.
     pub fn into_body(self) -> Option<ReplayBody> {
+        let mut reader = 0;
         if let Some(shared) = &self.0 {
             let mut shared = shared.lock();
             shared.kept.as_ref()?;
-            shared.reader = Reader::Second;
+            shared.is_replay = true;
+            reader = shared.hand_over();
         }
         Some(ReplayBody {
             shared: self.0,
             read: 0,
-            reader: Reader::Second,
+            reader,
+        })
+    }
+}
+
+// === impl Rewind ===
+
+impl Rewind {
+    /// The body from its beginning, if nothing was read of it, or all that was read has been kept; `None`
+    /// also if a replay has taken it over.
+    pub fn into_body(self) -> Option<ReplayBody> {
+        let mut reader = self.reader;
+        if let Some(shared) = &self.shared {
+            let mut shared = shared.lock();
+            let is_untouched = shared.frames == 0 && !shared.ended;
+            if shared.reader != self.reader || !(is_untouched || shared.kept.is_some()) {
+                return None;
+            }
+            reader = shared.hand_over();
+        }
+        Some(ReplayBody {
+            shared: self.shared,
+            read: 0,
+            reader,
         })
     }
 }
@@ -184,6 +221,12 @@ impl Progress {
 // === impl Shared ===
 
 impl Shared {
+    /// Lets somebody else read: whoever has the number that it gives.
+    const fn hand_over(&mut self) -> u32 {
+        self.reader += 1;
+        self.reader
+    }
+
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.ended {
             return Poll::Ready(None);
@@ -207,7 +250,7 @@ impl Shared {
 
     fn keep(&mut self, frame: &Frame<Bytes>) {
         let Some(kept) = &mut self.kept else { return };
-        if self.reader == Reader::Second {
+        if self.is_replay {
             // There is one replay; nothing will be read again.
             kept.clear();
             self.kept = None;
@@ -224,10 +267,8 @@ impl Shared {
     }
 
     fn unread(&self, read: usize) -> &[Kept] {
-        match (&self.kept, self.reader) {
-            (Some(kept), Reader::Second) => kept.get(read..).unwrap_or_default(),
-            _ => &[],
-        }
+        let kept = self.kept.as_ref().and_then(|kept| kept.get(read..));
+        kept.unwrap_or_default()
     }
 
     fn at_end(&self) -> bool {
@@ -324,6 +365,51 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_rewound_can_still_be_replayed_and_rewound_again() {
+        let (mut first, replay) = ReplayBody::new(chunks(&["ab", "cd", "ef"]), 6);
+        let rewind = first.rewind();
+        first.frame().await.unwrap().unwrap();
+        let mut second = rewind.into_body().unwrap();
+        assert!(first.frame().await.unwrap().unwrap_err().is::<TakenOver>());
+        assert_eq!(second.size_hint().lower(), 2);
+        second.frame().await.unwrap().unwrap();
+        second.frame().await.unwrap().unwrap();
+        let rewind = second.rewind();
+        assert_eq!(text(rewind.into_body().unwrap()).await, b"abcdef");
+        let replay = replay.into_body().unwrap();
+        let rewind = replay.rewind();
+        assert_eq!(text(replay).await, b"abcdef");
+        assert_eq!(text(rewind.into_body().unwrap()).await, b"abcdef");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_kept_is_rewound_only_before_it_was_read() {
+        let (first, _) = ReplayBody::new(Body::from(Bytes::from_static(b"abc")), 2);
+        let mut second = first.rewind().into_body().unwrap();
+        let rewind = second.rewind();
+        second.frame().await.unwrap().unwrap();
+        assert!(rewind.into_body().is_none());
+
+        // All that a replay read is kept no more.
+        let (mut first, replay) = ReplayBody::new(chunks(&["ab", "cd"]), 6);
+        first.frame().await.unwrap().unwrap();
+        let mut second = replay.into_body().unwrap();
+        second.frame().await.unwrap().unwrap();
+        let second = second.rewind().into_body().unwrap();
+        let rewind = second.rewind();
+        assert_eq!(second.collect().await.unwrap().to_bytes(), "abcd");
+        assert!(rewind.into_body().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_a_replay_has_taken_over_is_not_rewound() {
+        let (first, replay) = ReplayBody::new(chunks(&["ab"]), 6);
+        let second = replay.into_body().unwrap();
+        assert!(first.rewind().into_body().is_none());
+        assert_eq!(text(second).await, b"ab");
+    }
+
+    #[tokio::test]
     async fn a_body_that_broke_off_is_not_replayed() {
         let frames: Vec<Result<Frame<Bytes>, BoxError>> = vec![
             Ok(Frame::data(Bytes::from_static(b"a"))),
@@ -331,7 +417,9 @@ mod tests {
         ];
         let broken = Body::boxed(StreamBody::new(stream::iter(frames)));
         let (first, replay) = ReplayBody::new(broken, 9);
+        let rewind = first.rewind();
         assert!(first.collect().await.is_err());
+        assert!(rewind.into_body().is_none());
         assert!(replay.into_body().is_none());
     }
 

@@ -7,12 +7,19 @@
 //! 4. All of HTTP is compiled for each type of service. A listener where a request may cost two more
 //!    allocations takes [`Erased`], which is one type for all of them.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
 use tower::{BoxError, ServiceExt, util::Oneshot};
 
 use super::body::Body;
@@ -34,6 +41,61 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> +
 pub struct MapBody<S, F> {
     inner: S,
     map: F,
+}
+
+pin_project! {
+    /// Response future of a layer that passes a request on, or refuses it.
+    #[derive(Debug)]
+    pub struct Gated<F, R> {
+        #[pin]
+        state: State<F, R>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    #[derive(Debug)]
+    enum State<F, R> {
+        Passed { #[pin] answer: F },
+        Refused { refusal: Option<R> },
+    }
+}
+
+impl<F, R> Gated<F, R> {
+    /// What comes from further in.
+    pub const fn passed(answer: F) -> Self {
+        Self {
+            state: State::Passed { answer },
+        }
+    }
+
+    /// Goes no further.
+    pub const fn refused(refusal: R) -> Self {
+        let refusal = Some(refusal);
+        Self {
+            state: State::Refused { refusal },
+        }
+    }
+}
+
+impl<F, R, T, E> Future for Gated<F, R>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<BoxError>,
+    R: Into<BoxError>,
+{
+    type Output = Result<T, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Passed { answer } => answer.poll(cx).map_err(Into::into),
+            StateProjection::Refused { refusal } => {
+                #[expect(clippy::expect_used, reason = "a future polled after it is done")]
+                let refusal = refusal.take().expect("polled after completion");
+                Poll::Ready(Err(refusal.into()))
+            }
+        }
+    }
 }
 
 impl<S, F> MapBody<S, F> {

@@ -323,20 +323,27 @@ fn unavailable(
 
 fn upstream(error: &client::Error) -> Problem {
     match error {
-        client::Error::Unreachable(_) => Problem::new(
-            StatusCode::BAD_GATEWAY,
-            "upstream-unreachable",
-            "The provider cannot be reached",
-            "destination_unavailable",
-        )
-        .with_detail(format!(
+        client::Error::Unreachable(_) => unreachable(format!(
             "{error}. The request was not sent: retrying is safe"
         )),
+        client::Error::Refused(_) => {
+            unreachable(format!("{error}. It was not carried out: retrying is safe"))
+        }
         client::Error::Broken(_) => broken(
             "the connection broke before the provider answered. The call may have been carried out: \
              check before sending it again",
         ),
     }
+}
+
+fn unreachable(detail: String) -> Problem {
+    Problem::new(
+        StatusCode::BAD_GATEWAY,
+        "upstream-unreachable",
+        "The provider cannot be reached",
+        "destination_unavailable",
+    )
+    .with_detail(detail)
 }
 
 fn broken(detail: &str) -> Problem {

@@ -4,7 +4,7 @@
 //!    the first bytes of the body.
 //! 2. A refused request is sent once more with a token *newer than the generation that was refused*,
 //!    if all of its body that was sent has been kept. Never twice: the second answer stands.
-//! 3. Nothing else is ever sent again: no transport error, no 5xx.
+//! 3. Nothing else is ever sent again here: no transport error, no 5xx.
 //! 4. Where there is no second attempt, the provider's own answer is passed on, and `Proxy-Status`
 //!    says why.
 //! 5. A provider may echo the token in a refusal: what was read for judging is passed on with every

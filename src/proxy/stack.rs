@@ -70,36 +70,20 @@ pub fn stack(
 > + Clone
 + Send
 + 'static {
-    let Wiring {
-        config,
-        providers,
-        tokens,
-        local,
-        client,
-        clock,
-        observer,
-        tracer,
-    } = wiring;
-    let links = Arc::clone(&local);
-    let calls = Calls {
-        connections: local,
-        tokens: Arc::clone(&tokens),
-        clock,
-        token_reads: config.token_reads,
-    };
+    let (calls, config) = (wiring.calls(), wiring.config);
     let service = ServiceBuilder::new()
         // One body type for everything inside, whoever made the body.
         .layer_fn(|inner| MapBody::new(inner, Body::from))
         // Outermost, so that problems and abandoned requests are logged and counted, too.
-        .layer(AccessLogLayer::new(observer).traced(tracer))
+        .layer(AccessLogLayer::new(wiring.observer).traced(wiring.tracer))
         // Above everything that fails: one table turns every error into an answer.
         .layer(RescueLayer::new(errors::problem))
         // Where to connect, for users who are not; below the table, which knows nothing of links.
-        .layer(ConnectUrlLayer::new(links))
+        .layer(ConnectUrlLayer::new(wiring.local))
         // Before any work is done for a request, because refusing must be cheap.
         .layer(AdmitLayer::new(config.max_in_flight))
         // Whom it is for; from here on a request has a provider and a user.
-        .layer(RouteLayer::new(&config, providers))
+        .layer(RouteLayer::new(&config, wiring.providers))
         // Takes out what is answered here, so that only provider calls go on.
         .layer(LocalLayer::new(calls))
         .layer_fn(takes::<_, Routed>)
@@ -111,21 +95,35 @@ pub fn stack(
         .layer(StripLayer::new(config.propagate_trace_context))
         // One more attempt at most; inside strip, so that the second is as clean as the first.
         .layer(RecoverLayer::new(
-            Arc::clone(&tokens),
+            Arc::clone(&wiring.tokens),
             config.replay_body_bytes,
         ))
         .layer_fn(takes::<_, Attempt>)
         // The token, right above the wire: nothing further out ever sees it.
-        .layer(InjectLayer::new(tokens))
+        .layer(InjectLayer::new(wiring.tokens))
         // Around each attempt, so that waiting for a token is not the provider's time.
         .layer(DeadlineLayer::new(config.response_timeout))
-        .service(Wire(client));
+        .service(Wire(wiring.client));
     Arc::new(service)
 }
 
 /// Pins what the next service takes, so that a mistake in the chain is reported next to its cause.
 const fn takes<S: Service<Req>, Req>(service: S) -> S {
     service
+}
+
+// === impl Wiring ===
+
+impl Wiring {
+    /// What is answered here.
+    fn calls(&self) -> Calls {
+        Calls {
+            connections: Arc::clone(&self.local),
+            tokens: Arc::clone(&self.tokens),
+            clock: Arc::clone(&self.clock),
+            token_reads: self.config.token_reads,
+        }
+    }
 }
 
 impl fmt::Debug for Wiring {

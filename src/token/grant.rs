@@ -52,6 +52,37 @@ pub struct GrantTokens {
     pub issued_at: Option<Timestamp>,
 }
 
+// === impl GrantTokens ===
+
+impl GrantTokens {
+    /// What an import brings, where little is known of times; `None` if it brings no token.
+    pub fn imported(
+        access: Option<Secret<String>>,
+        refresh: Option<Secret<String>>,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Self> {
+        match (access, refresh) {
+            (Some(access), refresh) => Some(Self {
+                access,
+                refresh,
+                expires_at,
+                refresh_expires_at: None,
+                issued_at: None,
+            }),
+            // An access token that is not there is one that has ended.
+            (None, Some(refresh)) => Some(Self {
+                access: Secret::from(String::new()),
+                refresh: Some(refresh),
+                expires_at: Some(Timestamp::EPOCH),
+                refresh_expires_at: None,
+                issued_at: Some(now),
+            }),
+            (None, None) => None,
+        }
+    }
+}
+
 // === impl Grant ===
 
 impl Grant {

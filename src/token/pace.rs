@@ -541,4 +541,48 @@ mod tests {
         answer(&mut pace, None, 0);
         assert!(pace.limit.is_none(), "forgotten when nothing came of it");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_anybody_in_between_says_that_it_is_about_each_of_them() {
+        let mut pace = Pace::new(TokenLimit::PerUser, None, Instant::now());
+        for users in [["anna", "ben"], ["carl", "dora"]] {
+            for user in users {
+                assert_eq!(refuse(&mut pace, user, 60), None);
+            }
+            answer(&mut pace, None, 0);
+        }
+        for user in ["emil", "frieda"] {
+            assert_eq!(refuse(&mut pace, user, 60), None);
+        }
+        assert!(refuse(&mut pace, "gustav", 60).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_lasts_as_long_as_it_says_or_a_minute_and_ends_for_no_two_together() {
+        let now = Instant::now();
+        for (asked, least) in [(Some(100), 100), (None, 60)] {
+            let held = (0..20).map(|seed| {
+                let (mut pace, random) = (pace(), SeededRandom::new(seed));
+                let asked = asked.map(Duration::from_secs);
+                let held = pace.refused(&key("anna"), asked, &Config::default(), now, &random);
+                held.unwrap().as_secs_f64() - f64::from(least)
+            });
+            let mut more: Vec<_> = held.collect();
+            more.sort_by(f64::total_cmp);
+            assert!(more[0] >= 0.0 && more[19] <= 5.0, "{more:?}");
+            assert!(more[19] - more[0] > 2.5, "{more:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_are_spread_and_none_is_at_a_moment_that_could_be_foreseen() {
+        let made = rush(&mut pace(), Duration::from_mins(5)).await;
+        // The first are those that may come at once.
+        let gaps = made.windows(2).skip(12);
+        let mut gaps: Vec<_> = gaps.map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+        gaps.sort_unstable();
+        // 576 ms, and a quarter of that either way.
+        assert!((430..470).contains(&gaps[0]), "{gaps:?}");
+        assert!((680..722).contains(&gaps[gaps.len() - 1]), "{gaps:?}");
+    }
 }

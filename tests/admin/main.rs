@@ -10,6 +10,8 @@
 )]
 
 mod app;
+#[path = "../servers/sandbox.rs"]
+mod sandbox;
 mod specification;
 mod visitor;
 mod world;

@@ -1,20 +1,21 @@
 //! A sidecar in this process, with two emulated providers and an app.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use daypass::{
     app::Sidecar,
-    base::{clock::SystemClock, lifecycle::Lifecycle, random::OsRandom},
+    base::lifecycle::Lifecycle,
     config::{self, Environment, Request},
     http::tls::install_crypto,
-    sandbox::{Created, NewUser, Options, Sandbox, Switches},
+    sandbox::{Created, NewUser, Sandbox},
 };
 use http::{HeaderMap, Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::app::App;
+pub(crate) use crate::sandbox::grant;
+use crate::{app::App, sandbox};
 
 pub(crate) const ADMIN_TOKEN: &str = "canary-admin-token";
 const KEY: &str = "c2VudGluZWwta2V5LXNlbnRpbmVsLWtleS1zZW50aW4=";
@@ -51,13 +52,7 @@ impl World {
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         install_crypto();
         let lifecycle = Lifecycle::new();
-        let (clock, random) = (Arc::new(SystemClock), Arc::new(OsRandom));
-        let started = Sandbox::start(Options::default(), lifecycle.clone(), clock, random).await;
-        let sandbox = started.unwrap();
-        let unlimited =
-            |switches: &mut Switches| (switches.api_per_minute, switches.token_per_minute) = (0, 0);
-        sandbox.calcom().set(unlimited);
-        sandbox.calendly().set(unlimited);
+        let sandbox = sandbox::without_limits(&lifecycle).await;
         let (app, home) = (App::start().await, tempfile::tempdir().unwrap());
         let file = home.path().join("daypass.toml");
         std::fs::write(&file, configuration(&sandbox, &app, &home)).unwrap();
@@ -207,24 +202,6 @@ impl World {
 
 pub(crate) fn path(provider: &str, user: &str) -> String {
     format!("/v1/connections/{provider}/{user}")
-}
-
-/// The body that imports `created`.
-pub(crate) fn grant(created: &Created) -> Value {
-    let mut grant = json!({
-        "access_token": created.access_token,
-        "refresh_token": created.refresh_token,
-        "expires_at": created.access_expires_at,
-        "external_id": created.external_id,
-        "scope": created.scope,
-    });
-    if let Some(organization) = &created.organization {
-        grant["organization"] = json!(organization);
-    }
-    if let Some(id) = created.managed_user_id {
-        grant["managed_user_id"] = json!(id);
-    }
-    grant
 }
 
 fn configuration(sandbox: &Sandbox, app: &App, home: &TempDir) -> String {

@@ -14,6 +14,8 @@
 )]
 
 mod app;
+#[path = "../servers/sandbox.rs"]
+mod sandbox;
 mod stage;
 
 use stage::Stage;

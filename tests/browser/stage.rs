@@ -3,14 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
     time::Duration,
 };
 
 use daypass::{
-    base::{clock::SystemClock, lifecycle::Lifecycle, random::OsRandom},
+    base::lifecycle::Lifecycle,
     http::tls::install_crypto,
-    sandbox::{BookingOrder, Created, NewUser, Options, Sandbox, Switches},
+    sandbox::{BookingOrder, Created, NewUser, Sandbox},
 };
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -21,7 +20,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::app::App;
+use crate::{
+    app::App,
+    sandbox::{self, grant},
+};
 
 const ADMIN_TOKEN: &str = "canary-admin-token";
 const KEY: &str = "c2VudGluZWwta2V5LXNlbnRpbmVsLWtleS1zZW50aW4=";
@@ -66,13 +68,7 @@ impl Stage {
     pub(crate) async fn open() -> Self {
         install_crypto();
         let lifecycle = Lifecycle::new();
-        let (clock, random) = (Arc::new(SystemClock), Arc::new(OsRandom));
-        let started = Sandbox::start(Options::default(), lifecycle.clone(), clock, random).await;
-        let sandbox = started.unwrap();
-        let unlimited =
-            |switches: &mut Switches| (switches.api_per_minute, switches.token_per_minute) = (0, 0);
-        sandbox.calcom().set(unlimited);
-        sandbox.calendly().set(unlimited);
+        let sandbox = sandbox::without_limits(&lifecycle).await;
         let (app, home) = (App::start().await, tempfile::tempdir().unwrap());
         let file = home.path().join("daypass.toml");
         std::fs::write(&file, configuration(&sandbox, &app, &home)).unwrap();
@@ -250,17 +246,6 @@ fn calendly(sandbox: &Sandbox, name: &str) -> Created {
         .calendly()
         .create_user(&NewUser::named(name))
         .unwrap()
-}
-
-fn grant(created: &Created) -> Value {
-    json!({
-        "access_token": created.access_token,
-        "refresh_token": created.refresh_token,
-        "expires_at": created.access_expires_at,
-        "external_id": created.external_id,
-        "organization": created.organization,
-        "scope": created.scope,
-    })
 }
 
 fn configuration(sandbox: &Sandbox, app: &App, home: &TempDir) -> String {

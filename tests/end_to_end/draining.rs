@@ -55,6 +55,26 @@ async fn when_it_has_ended_every_request_is_in_the_log() {
     .await;
 }
 
+/// Lines are gathered for a tenth of a second. Here nothing is left to do once the request has ended, so
+/// that the process is gone before that, unless it waits for its last lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_request_that_the_end_waits_for_is_in_the_log_too() {
+    let world = World::open().await;
+    world.valid_at_calendly("anna").await;
+    for _ in 0..3 {
+        let mut sidecar = world.sidecar().await;
+        let path = "/calendly/_sse?n=3&interval_ms=150";
+        let events = sidecar.request(Method::GET, "anna", path).send();
+        let mut events = events.await.unwrap();
+        events.chunk().await.unwrap().unwrap();
+        sidecar.terminate();
+        while events.chunk().await.unwrap().is_some() {}
+        assert_eq!(sidecar.ended().await, Some(0));
+        let told = sidecar.log.request("/calendly/_sse").await;
+        assert_eq!(told["outcome"], "done", "{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn told_to_linger_it_serves_on_and_says_that_it_is_going() {
     let world = World::open().await;

@@ -51,6 +51,7 @@ mod reloading;
 mod rolling;
 mod sharing;
 mod siblings;
+mod slow;
 mod steps;
 mod story;
 mod supervised;

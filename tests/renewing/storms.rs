@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    scripted_provider::{Call, Meter, Trick},
+    scripted_provider::{Call, Meter, ScriptedProvider, Trick},
     world::{HOUR, MINUTE, Sidecar, World, secs, settle, text},
 };
 
@@ -219,6 +219,24 @@ async fn whose_turn_comes_soon_waits_and_whose_comes_later_is_told_when() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_about_to_end_is_used_although_its_turn_comes_soon() {
+    let world = limited(true);
+    let keys = connect(&world, "u", 20, secs(0)).await;
+    let short = connect(&world, "s", 1, secs(20)).await.remove(0);
+    let sidecar = world.sidecar(1).await;
+    for key in keys {
+        let sidecar = sidecar.clone();
+        tokio::spawn(async move { sidecar.bearer(&key).await });
+    }
+    settle().await;
+    let before = Instant::now();
+    assert_eq!(sidecar.bearer(&short).await.unwrap(), "access-s0");
+    assert_eq!(Instant::now(), before, "it waited");
+    sleep(secs(10)).await;
+    assert_ne!(sidecar.bearer(&short).await.unwrap(), "access-s0");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_about_to_end_is_used_while_its_turn_has_not_come() {
     let world = limited(true);
     let keys = connect(&world, "u", 200, secs(0)).await;
@@ -259,6 +277,22 @@ async fn one_answer_that_it_was_too_much_holds_everybody_back() {
         sleep(secs(1)).await;
         assert!(Instant::now() - start < secs(120));
     }
+    let order = renewed(&world, "u");
+    let expected: Vec<_> = [0].into_iter().chain(0..30).collect();
+    assert_eq!(order, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_call_was_one_too_many_is_before_those_who_waited_meanwhile() {
+    let world = limited(true);
+    let keys = connect(&world, "u", 30, secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    world.provider.trick(Trick::RateLimit(Some(secs(5))));
+    for key in keys {
+        let sidecar = sidecar.clone();
+        tokio::spawn(async move { sidecar.bearer(&key).await });
+    }
+    sleep(2 * MINUTE).await;
     let order = renewed(&world, "u");
     let expected: Vec<_> = [0].into_iter().chain(0..30).collect();
     assert_eq!(order, expected);
@@ -322,6 +356,80 @@ async fn what_somebody_asks_for_goes_before_what_nobody_waits_for_but_that_goes_
     );
     sleep(200 * MINUTE / 60).await;
     assert!(renewed(&world, "a").len() >= 270);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_ahead_of_time_and_is_asked_for_goes_to_the_end_of_those_who_are() {
+    let world = limited(true);
+    let ahead = connect(&world, "a", 60, secs(200)).await;
+    let asked = connect(&world, "u", 40, secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    // Due: ten are renewed at once, the others wait.
+    for key in &ahead {
+        sidecar.bearer(key).await.unwrap();
+    }
+    settle().await;
+    for key in &asked {
+        let (sidecar, key) = (sidecar.clone(), key.clone());
+        tokio::spawn(async move { sidecar.bearer(&key).await });
+    }
+    settle().await;
+    // Its token was refused: it is needed now.
+    let refused = sidecar.newer_than(&ahead[59], 1).await;
+    let wait = told(&refused.unwrap_err());
+    assert!((secs(20)..=secs(30)).contains(&wait), "{wait:?}");
+    while renewed(&world, "a").len() < 60 {
+        sleep(secs(1)).await;
+    }
+    let order: Vec<_> = world.provider.calls();
+    let turn_of = |user: &str| {
+        let call = Call::Refresh(format!("refresh-{user}"));
+        order.iter().position(|it| *it == call).unwrap()
+    };
+    let (last, needed) = (turn_of("u39"), turn_of("a59"));
+    assert!(last < needed && needed <= last + 2, "{last}, {needed}");
+    assert_eq!(order.len(), 100, "once each");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_limited_for_all_no_more_than_64_calls_are_under_way() {
+    let world = World::new();
+    let keys = connect(&world, "u", 100, secs(0)).await;
+    let sidecar = world.sidecar(1).await;
+    ScriptedProvider::close(&world.provider.exit);
+    let asked = keys.iter().map(|key| {
+        let (sidecar, key) = (sidecar.clone(), key.clone());
+        tokio::spawn(async move { sidecar.bearer(&key).await })
+    });
+    let asked: Vec<_> = asked.collect();
+    sleep(secs(1)).await;
+    assert_eq!(world.provider.renewals(), 64);
+    ScriptedProvider::open(&world.provider.exit);
+    for answer in asked {
+        answer.await.unwrap().unwrap();
+    }
+    assert_eq!(world.provider.renewals(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_takes_two_calls_is_charged_for_both() {
+    let world = World::managed();
+    *world.provider.meter.lock() = Some(Meter::new(120, false));
+    let keys = connect(&world, "u", 200, secs(0)).await;
+    // Each is refused first, and then forced.
+    world.provider.revoke_everything();
+    let sidecar = world.sidecar(1).await;
+    let asked = keys.into_iter().map(|key| {
+        let sidecar = sidecar.clone();
+        tokio::spawn(async move { ask_as_told(&sidecar, &key).await })
+    });
+    let asked: Vec<_> = asked.collect();
+    for user in asked {
+        user.await.unwrap();
+    }
+    assert_eq!(world.provider.renewals(), 400);
+    let meter = world.provider.meter.lock();
+    assert_eq!(meter.as_ref().unwrap().refused, 0);
 }
 
 /// What fifty requests for the last of `users` get, where so many may wait for turns.

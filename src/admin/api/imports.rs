@@ -17,7 +17,7 @@ use crate::{
         extract::{Body, Key, Line, Params, Token, When},
         kinds,
     },
-    base::{clock::Timestamp, ids::ConnectionKey, secret::Secret},
+    base::{clock::Timestamp, ids::ConnectionKey},
     provider::Account,
     store::Saved,
     token::{Grant, GrantTokens},
@@ -152,34 +152,17 @@ impl Import {
             (None, Some(Seconds(left))) => Some(now.saturating_add(Duration::from_secs(left))),
             (None, None) => None,
         };
-        let refresh = self.refresh_token.map(|Token(refresh)| refresh);
-        let tokens = match (self.access_token, refresh) {
-            (Some(Token(access)), refresh) => Some(GrantTokens {
-                access,
-                refresh,
-                expires_at,
-                refresh_expires_at: None,
-                issued_at: None,
-            }),
-            // An access token that is not there is one that has ended.
-            (None, Some(refresh)) => Some(GrantTokens {
-                access: Secret::from(String::new()),
-                refresh: Some(refresh),
-                expires_at: Some(Timestamp::EPOCH),
-                refresh_expires_at: None,
-                issued_at: Some(now),
-            }),
-            (None, None) if self.managed_user_id.is_some() => None,
-            (None, None) => {
-                return Err(Trouble::Body {
-                    field: None,
-                    what:
-                        "there is nothing to use or to renew: give access_token, refresh_token or \
-                           managed_user_id"
-                            .to_owned(),
-                });
-            }
-        };
+        let token = |token: Option<Token>| token.map(|Token(secret)| secret);
+        let (access, refresh) = (token(self.access_token), token(self.refresh_token));
+        let tokens = GrantTokens::imported(access, refresh, expires_at, now);
+        if tokens.is_none() && self.managed_user_id.is_none() {
+            return Err(Trouble::Body {
+                field: None,
+                what: "there is nothing to use or to renew: give access_token, refresh_token or \
+                       managed_user_id"
+                    .to_owned(),
+            });
+        }
         let text = |line: Option<Line>| line.map(|Line(text)| text);
         Ok(Grant {
             key,

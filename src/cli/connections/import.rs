@@ -20,7 +20,7 @@ use super::{Outcome, report::Counts, with_core};
 use crate::{
     admin::audit::{Action, Actor, Order},
     app::Core,
-    base::{clock::Timestamp, ids::ConnectionKey, ids::ProviderName, secret::Secret},
+    base::{clock::Timestamp, ids::ConnectionKey, ids::ProviderName},
     cli::{
         Error,
         import::{self, Expiry, ImportRow, Rows},
@@ -201,31 +201,13 @@ fn grant(row: ImportRow, replace: bool, now: Timestamp) -> Grant {
         Expiry::At(at) => at,
         Expiry::In(left) => now.saturating_add(left),
     });
-    let tokens = match (row.access, row.refresh) {
-        (Some(access), refresh) => Some(GrantTokens {
-            access,
-            refresh,
-            expires_at,
-            refresh_expires_at: None,
-            issued_at: None,
-        }),
-        // An access token that is not there is one that has ended.
-        (None, Some(refresh)) => Some(GrantTokens {
-            access: Secret::from(String::new()),
-            refresh: Some(refresh),
-            expires_at: Some(Timestamp::EPOCH),
-            refresh_expires_at: None,
-            issued_at: Some(now),
-        }),
-        (None, None) => None,
-    };
     Grant {
         key: ConnectionKey {
             provider: row.provider,
             user: row.user,
         },
         account: row.account,
-        tokens,
+        tokens: GrantTokens::imported(row.access, row.refresh, expires_at, now),
         scope: row.scope,
         once: !replace,
     }

@@ -191,9 +191,8 @@ fn configuration(
         .map(str::to_owned)
         .into_iter()
         .chain(origin.ok());
-    let (calcom, calendly) = (sandbox.calcom_url(), sandbox.calendly_url());
     let random: &dyn Random = &OsRandom;
-    format!(
+    let general = format!(
         r#"# What `daypass demo` runs on; removed when it ends.
 [outbound]
 listen = "{listen}"
@@ -211,7 +210,22 @@ value = "{key}"
 [app]
 webhook_url = "{app}"
 signing_secret = "{SIGNING_SECRET}"
-[providers.calcom]
+"#,
+        listen = places.outbound,
+        ingress = places.ingress,
+        admin = places.admin,
+        origins = origins.collect::<Vec<_>>(),
+        key = BASE64_STANDARD.encode(random.bytes::<32>()),
+        database = home.path().join("daypass.db").display(),
+    );
+    general + &providers(sandbox, users)
+}
+
+/// Both providers, as far as a configuration knows them.
+fn providers(sandbox: &Sandbox, users: &Users) -> String {
+    let (calcom, calendly) = (sandbox.calcom_url(), sandbox.calendly_url());
+    format!(
+        r#"[providers.calcom]
 kind = "calcom"
 api_base = "{calcom}"
 authorize_url = "{calcom}/auth/oauth2/authorize"
@@ -228,12 +242,6 @@ auth_base = "{calendly}"
 client_id = "{calendly_id}"
 client_secret = "{calendly_secret}"
 "#,
-        listen = places.outbound,
-        ingress = places.ingress,
-        admin = places.admin,
-        origins = origins.collect::<Vec<_>>(),
-        key = BASE64_STANDARD.encode(random.bytes::<32>()),
-        database = home.path().join("daypass.db").display(),
         oauth_id = users.calcom_alice.client_id,
         oauth_secret = users.calcom_alice.client_secret,
         platform_id = users.calcom_bob.client_id,

@@ -17,7 +17,7 @@ use std::{
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use super::{answered::Answered, http1::Http1, origin::Origin};
+use super::{answered::Answered, http1::Http1, http2::Which, origin::Origin};
 use crate::http::{body::Body, replay::ReplayBody};
 
 /// Future of an answer; see the [module docs](self).
@@ -37,6 +37,8 @@ pub(super) enum Failure {
         /// Whether the connection had served before.
         is_reused: bool,
     },
+    /// It was sent, and the peer says that it was not processed.
+    Unprocessed { error: hyper::Error, by: Which },
     /// The request may have been carried out.
     Broken(hyper::Error),
 }

@@ -5,9 +5,12 @@
 //! 2. A connection takes [`MAX_STREAMS`] at most, whatever the peer allows: as many as fit into its
 //!    window of flow control. So one caller that does not read never holds up another.
 //! 3. Where there is no room, another connection is opened; that is the [pool](super::pool)'s.
-//! 4. A quiet peer is asked whether it lives, so that a connection that is dead is not used.
+//! 4. A stream that the peer refused, or that is above the last one of its GOAWAY, was not processed (RFC
+//!    9113 §8.7). No other failure of a request that was sent says so.
+//! 5. A quiet peer is asked whether it lives, so that a connection that is dead is not used.
 
 use std::{
+    error::Error as _,
     future::{Future, poll_fn},
     pin::pin,
     sync::{
@@ -51,11 +54,15 @@ pub(super) struct Slot {
     is_reused: bool,
 }
 
+/// Says which connection it was.
+#[derive(Debug)]
+pub(super) struct Which(Arc<Streams>);
+
 /// Counts a stream until it is dropped.
 pub(super) struct Place(Arc<Streams>);
 
 /// The streams of one connection.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Streams {
     open: AtomicUsize,
     /// How many were ever opened.
@@ -162,7 +169,13 @@ impl Slot {
         request: Request<ReplayBody>,
     ) -> Result<Response<Body>, Failure> {
         let answer = self.sender.try_send_request(request).await;
-        let response = answer.map_err(|error| Failure::of(error, self.is_reused))?;
+        let response = answer.map_err(|error| match Failure::of(error, self.is_reused) {
+            Failure::Broken(error) if is_unprocessed(&error) => {
+                let by = Which(Arc::clone(&self.place.0));
+                Failure::Unprocessed { error, by }
+            }
+            failure => failure,
+        })?;
         self.place.0.answered();
         Ok(response.map(|incoming| {
             if incoming.is_end_stream() {
@@ -171,6 +184,24 @@ impl Slot {
                 Body::boxed(Answered::on_http2(incoming, self.place))
             }
         }))
+    }
+}
+
+/// Rule 4. Of a GOAWAY only those streams are told that are above its last.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &h2::Error| {
+        let is_refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        cause.is_remote() && (is_refused || cause.is_go_away())
+    })
+}
+
+// === impl Which ===
+
+impl Which {
+    /// Whether it was this one.
+    pub(super) fn is(&self, connection: &Http2) -> bool {
+        Arc::ptr_eq(&self.0, &connection.streams)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Connections to providers: HTTP/1.1 and HTTP/2 by ALPN, plain HTTP where the address says so.
 //!
 //! 1. Whether a failed request may have reached the provider is in the error:
-//!    [`Error::Unreachable`] never left, [`Error::Broken`] may have.
-//! 2. Nothing is retried here but a request that a reused connection refused before its first byte.
+//!    [`Error::Unreachable`] never left, [`Error::Refused`] was not processed, [`Error::Broken`] may have
+//!    been.
+//! 2. Nothing is retried here but what was certainly not processed: a request that a reused connection
+//!    refused before its first byte; and, once, one that a provider of HTTP/2 refused by its word.
 //! 3. Idle connections are closed before the providers' own limits, so that a reused one is alive.
 //! 4. A request on a connection of HTTP/1.1 is driven by the task that wants its answer. Only what
 //!    outlives that, and connections of HTTP/2, have tasks of their own, in the given [`Lifecycle`]. They
@@ -59,6 +61,10 @@ pub enum Error {
     /// No connection: the request never left. Retrying is safe.
     #[error("the provider cannot be reached")]
     Unreachable(#[source] BoxError),
+    /// The provider says that it did not process the request, also not when it was sent again, or it could
+    /// not be sent again. Retrying is safe.
+    #[error("the provider refused the request unprocessed")]
+    Refused(#[source] BoxError),
     /// The connection broke, or what came was not HTTP. The request may have been carried out.
     #[error("the provider broke off before it answered")]
     Broken(#[source] BoxError),
@@ -176,6 +182,9 @@ impl Future for ResponseFuture {
                 },
             };
             match failure {
+                (Failure::Unprocessed { error, .. }, _) => {
+                    return Poll::Ready(Err(Error::Refused(error.into())));
+                }
                 (Failure::Broken(error), _) => {
                     return Poll::Ready(Err(Error::Broken(error.into())));
                 }

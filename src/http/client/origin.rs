@@ -3,7 +3,9 @@
 //! 1. A request takes an idle connection, or a place on a shared one, or a new connection.
 //! 2. A connection that is refused before a byte was sent on it costs nothing: if it had served before,
 //!    it has aged, and the request takes the next. A new one that does so cannot be used.
-//! 3. Whether an origin speaks HTTP/2 is not known before the first connection, and then one is enough
+//! 3. A request of HTTP/2 that the provider did not process is sent once more on another connection, if
+//!    its body is still there from the beginning. What becomes of that stands.
+//! 4. Whether an origin speaks HTTP/2 is not known before the first connection, and then one is enough
 //!    for many requests. So the first is waited for, and so is each that HTTP/2 needs; HTTP/1.1 needs one
 //!    for each request, made side by side. Whoever waited for one that failed is told so, and does not
 //!    try in his turn.
@@ -17,7 +19,7 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Request, Response, Uri, header,
+    HeaderMap, HeaderValue, Method, Request, Response, Uri, header,
     uri::{Authority, Parts, Scheme},
 };
 use hyper_util::client::legacy::connect::Connection as _;
@@ -34,12 +36,15 @@ use super::{
     connect::Connector,
     exchange::{Exchange, Failure},
     http1::Http1,
-    http2::{Http2, Slot},
+    http2::{Http2, Slot, Which},
     pool::{Pool, ROUND},
 };
 use crate::{
     base::lifecycle::Lifecycle,
-    http::{body::Body, replay::ReplayBody},
+    http::{
+        body::Body,
+        replay::{ReplayBody, Rewind},
+    },
 };
 
 /// See the [module docs](self).
@@ -72,6 +77,14 @@ struct SharedError(#[source] Arc<BoxError>);
 enum Way {
     Http1(Box<Http1>),
     Http2(Slot),
+}
+
+/// What a request is made of once more; without its extensions, which nothing reads further in.
+struct Again {
+    method: Method,
+    address: Uri,
+    headers: HeaderMap,
+    body: Rewind,
 }
 
 // === impl Origin ===
@@ -134,19 +147,30 @@ impl Origin {
         self: Arc<Self>,
         mut request: Request<ReplayBody>,
     ) -> Result<Response<Body>, Error> {
+        let mut refused_by = None;
         loop {
-            let sent = match self.way().await.map_err(Error::Unreachable)? {
+            let mut again = None;
+            let way = self.way(refused_by.as_ref()).await;
+            let sent = match way.map_err(Error::Unreachable)? {
                 Way::Http1(connection) => {
                     Exchange::begin(Arc::clone(&self), connection, request).await
                 }
                 Way::Http2(slot) => {
                     self.address_http2(&mut request);
+                    again = refused_by.is_none().then(|| Again::of(&request));
                     slot.exchange(request).await
                 }
             };
             request = match sent {
                 Ok(response) => return Ok(response),
                 Err(Failure::Broken(error)) => return Err(Error::Broken(error.into())),
+                Err(Failure::Unprocessed { error, by }) => {
+                    refused_by = Some(by);
+                    let Some(request) = again.and_then(Again::into_request) else {
+                        return Err(Error::Refused(error.into()));
+                    };
+                    request
+                }
                 Err(Failure::Refused {
                     request, is_reused, ..
                 }) if is_reused => *request,
@@ -175,8 +199,9 @@ impl Origin {
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
     }
 
-    async fn way(self: &Arc<Self>) -> Result<Way, BoxError> {
-        if let Some(way) = self.known_way() {
+    /// A way that is not the connection to `avoid`.
+    async fn way(self: &Arc<Self>, avoid: Option<&Which>) -> Result<Way, BoxError> {
+        if let Some(way) = self.known_way(avoid) {
             return Ok(way);
         }
         if self.is_http1.load(Ordering::Relaxed) {
@@ -184,7 +209,7 @@ impl Origin {
         }
         let since = Instant::now();
         let turn = self.turn.lock().await;
-        if let Some(way) = self.known_way() {
+        if let Some(way) = self.known_way(avoid) {
             return Ok(way);
         }
         if self.is_http1.load(Ordering::Relaxed) {
@@ -194,10 +219,10 @@ impl Origin {
         self.connect_in_turn(turn, since).await
     }
 
-    fn known_way(&self) -> Option<Way> {
+    fn known_way(&self, avoid: Option<&Which>) -> Option<Way> {
         let mut pool = self.pool.lock();
         let idle = pool.take_idle().map(Way::Http1);
-        idle.or_else(|| pool.slot().map(Way::Http2))
+        idle.or_else(|| pool.slot(avoid).map(Way::Http2))
     }
 
     /// Connects for all who wait for their turn; `since` when this one did.
@@ -262,6 +287,28 @@ impl Origin {
                 }
             }
         });
+    }
+}
+
+// === impl Again ===
+
+impl Again {
+    fn of(request: &Request<ReplayBody>) -> Self {
+        Self {
+            method: request.method().clone(),
+            address: request.uri().clone(),
+            headers: request.headers().clone(),
+            body: request.body().rewind(),
+        }
+    }
+
+    /// `None` if the beginning of the body is gone.
+    fn into_request(self) -> Option<Request<ReplayBody>> {
+        let mut request = Request::new(self.body.into_body()?);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.address;
+        *request.headers_mut() = self.headers;
+        Some(request)
     }
 }
 

@@ -5,12 +5,14 @@
 //!    looked for in rounds, a few seconds apart; no request reads a clock or starts a timer for it.
 //! 3. A connection of HTTP/2 stays in the pool while it is used. When none has room there is another
 //!    one, up to [`MAX_SHARED`]; beyond that, requests wait on the one with the fewest.
+//! 4. A request that was refused on one takes another. Others go on to use it: that it refused one says
+//!    nothing about the next.
 
 use std::{mem, time::Duration};
 
 use super::{
     http1::Http1,
-    http2::{Http2, Slot},
+    http2::{Http2, Slot, Which},
 };
 
 /// Below the 75 s after which common front ends close a quiet connection.
@@ -88,18 +90,21 @@ impl Pool {
         slot
     }
 
-    /// A place on a connection with room; `None` if a new connection is the better way.
-    pub(super) fn slot(&mut self) -> Option<Slot> {
+    /// A place on a connection with room that is not the one to `avoid`; `None` if a new connection is
+    /// the better way.
+    pub(super) fn slot(&mut self, avoid: Option<&Which>) -> Option<Slot> {
         self.shared.retain(|shared| !shared.connection.has_ended());
-        let mut shared = self.shared.iter().map(|shared| &shared.connection);
-        if let Some(connection) = shared.find(|connection| connection.has_room()) {
+        let others = || {
+            let shared = self.shared.iter().map(|shared| &shared.connection);
+            shared.filter(|connection| !avoid.is_some_and(|which| which.is(connection)))
+        };
+        if let Some(connection) = others().find(|connection| connection.has_room()) {
             return Some(connection.slot());
         }
         if self.shared.len() < MAX_SHARED {
             return None;
         }
-        let connections = self.shared.iter().map(|shared| &shared.connection);
-        let emptiest = connections.min_by_key(|connection| connection.open_streams());
+        let emptiest = others().min_by_key(|connection| connection.open_streams());
         emptiest.map(Http2::slot)
     }
 

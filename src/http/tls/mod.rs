@@ -1,6 +1,6 @@
 //! The one TLS configuration that every outgoing connection shares: providers, stores, the app.
 //!
-//! 1. Trusted are the platform's roots ([`platform`]) and, in addition, the certificates of the configured
+//! 1. Verified is by whoever is trusted then ([`verify`]). Trusted are the platform's roots ([`platform`]) and, in addition, the certificates of the configured
 //!    CA file ([`trust`]).
 //! 2. TLS 1.2 and 1.3; certificate and host name are always verified.
 
@@ -9,8 +9,11 @@ use std::{io, path::Path, sync::Arc};
 use rustls::{ClientConfig, client::danger::ServerCertVerifier, crypto::CryptoProvider};
 use thiserror::Error;
 
+use self::verify::By;
+
 mod platform;
 mod trust;
+mod verify;
 
 pub use platform::read_ahead;
 pub use trust::{pem_of, replace};
@@ -76,8 +79,8 @@ pub fn client_config(ca_file: Option<&Path>, alpn: Alpn) -> Result<ClientConfig,
 /// What [`client_config`] verifies with, for those who ask about another moment.
 pub fn verifier(ca_file: Option<&Path>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     Ok(match ca_file {
-        Some(path) => trust::of(path)?,
-        None => Arc::new(platform::Platform::new()),
+        Some(path) => Arc::new(By::new(trust::of(path)?)),
+        None => Arc::new(By::new(platform::Platform)),
     })
 }
 
@@ -111,10 +114,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), old.cert.pem()).unwrap();
         let (one, other) = (
-            trust::of(file.path()).unwrap(),
-            trust::of(file.path()).unwrap(),
+            verifier(Some(file.path())).unwrap(),
+            verifier(Some(file.path())).unwrap(),
         );
-        let knows = |trusted: &trust::Trusted, certificate: &CertificateDer<'_>| {
+        let knows = |trusted: &Arc<dyn ServerCertVerifier>, certificate: &CertificateDer<'_>| {
             let name = ServerName::try_from("localhost").unwrap();
             let verified =
                 trusted.verify_server_cert(certificate, &[], &name, &[], UnixTime::now());

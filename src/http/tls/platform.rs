@@ -8,14 +8,12 @@
 use std::sync::{Arc, LazyLock};
 
 use rustls::{
-    DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        VerifierBuilderError, WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    RootCertStore,
+    client::{VerifierBuilderError, WebPkiServerVerifier},
+    crypto::aws_lc_rs,
 };
+
+use super::verify::Trust;
 
 static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| Arc::new(read()));
 
@@ -25,9 +23,9 @@ static VERIFIER: LazyLock<Result<Arc<WebPkiServerVerifier>, VerifierBuilderError
         WebPkiServerVerifier::builder_with_provider(Arc::clone(&ROOTS), provider).build()
     });
 
-/// Verifies by the platform's roots.
+/// Trusts the platform's roots.
 #[derive(Debug)]
-pub(super) struct Platform(CryptoProvider);
+pub(super) struct Platform;
 
 /// Reads the roots now, which takes some milliseconds of whoever calls.
 pub fn read_ahead() {
@@ -48,67 +46,31 @@ fn read() -> RootCertStore {
     roots
 }
 
-// === impl Platform ===
-
-impl Platform {
-    pub(super) fn new() -> Self {
-        Self(aws_lc_rs::default_provider())
-    }
-}
-
-fn verifier() -> Result<&'static WebPkiServerVerifier, rustls::Error> {
-    match &*VERIFIER {
-        Ok(verifier) => Ok(verifier),
-        Err(error) => Err(rustls::Error::General(error.to_string())),
-    }
-}
-
-impl ServerCertVerifier for Platform {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verifier()?.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verifier()?.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+impl Trust for Platform {
+    fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
+        match &*VERIFIER {
+            Ok(verifier) => Ok(Arc::clone(verifier)),
+            Err(error) => Err(rustls::Error::General(error.to_string())),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rustls::CertificateError;
+    use rustls::{
+        CertificateError,
+        client::danger::ServerCertVerifier,
+        pki_types::{ServerName, UnixTime},
+    };
 
-    use super::*;
+    use super::{super::verify::By, *};
 
     #[test]
     fn a_stranger_is_refused_and_the_offer_is_the_verifiers_own() {
-        let platform = Platform::new();
+        let platform = By::new(Platform);
         let offered = platform.supported_verify_schemes();
-        assert_eq!(offered, verifier().unwrap().supported_verify_schemes());
+        let own = Platform.verifier().unwrap().supported_verify_schemes();
+        assert_eq!(offered, own);
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let verified =

@@ -15,24 +15,21 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD as STANDARD};
 use parking_lot::{Mutex, RwLock};
 use rustls::{
-    DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    RootCertStore,
+    client::WebPkiServerVerifier,
+    pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{Error, platform};
+use super::{Error, platform, verify::Trust};
 
 /// What is trusted by the file that says so. There is one such file in a process, and more in tests.
 static FILES: LazyLock<Mutex<BTreeMap<PathBuf, Arc<Trusted>>>> = LazyLock::new(Mutex::default);
 
-/// Verifies by what a file says at this moment.
+/// What a file says at this moment.
 #[derive(Debug)]
 pub(super) struct Trusted(RwLock<Held>);
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Held {
     /// As read.
     file: Arc<[u8]>,
@@ -62,7 +59,9 @@ pub(super) fn of(path: &Path) -> Result<Arc<Trusted>, Error> {
 /// same until it changes.
 pub fn pem_of(path: &Path) -> Option<Arc<[u8]>> {
     let files = FILES.lock();
-    files.get(path).map(|trusted| trusted.held().pem)
+    files
+        .get(path)
+        .map(|trusted| Arc::clone(&trusted.0.read().pem))
 }
 
 /// Trusts `pem` in the place of what the file at `path` said before; whether that is something new.
@@ -121,46 +120,8 @@ fn with_platform(mut pem: Vec<u8>) -> Vec<u8> {
 
 // === impl Trusted ===
 
-impl Trusted {
-    fn held(&self) -> Held {
-        self.0.read().clone()
-    }
-}
-
-impl ServerCertVerifier for Trusted {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verifier = self.held().verifier;
-        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let verifier = self.held().verifier;
-        verifier.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let verifier = self.held().verifier;
-        verifier.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.held().verifier.supported_verify_schemes()
+impl Trust for Arc<Trusted> {
+    fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
+        Ok(Arc::clone(&self.0.read().verifier))
     }
 }

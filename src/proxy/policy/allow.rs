@@ -7,21 +7,18 @@
 //! * Response: untouched.
 //! * Order: inside route, which knows the provider, and outside everything that does work.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use http::{HeaderMap, Method, Response};
-use pin_project_lite::pin_project;
 use thiserror::Error;
 use tower::{BoxError, Layer};
 
 use super::{Gate, Mode, Rule, readings::readings};
 use crate::{
     base::ids::ProviderName,
-    http::{access_log::Objection, body::Body, service::Service},
+    http::{
+        access_log::Objection,
+        body::Body,
+        service::{Gated, Service},
+    },
     proxy::route::Routed,
 };
 
@@ -68,16 +65,6 @@ pub(in crate::proxy) struct Allow<S> {
     inner: S,
 }
 
-pin_project! {
-    /// Response future of [`Allow`].
-    #[project = Projected]
-    #[derive(Debug)]
-    pub(in crate::proxy) enum ResponseFuture<F> {
-        Refused { error: Option<BoxError> },
-        Inner { #[pin] inner: F },
-    }
-}
-
 impl<S> Layer<S> for AllowLayer {
     type Service = Allow<S>;
 
@@ -95,7 +82,7 @@ where
 {
     type Response = Response<Body>;
     type Error = BoxError;
-    type Future = ResponseFuture<S::Future>;
+    type Future = Gated<S::Future, BoxError>;
 
     fn call(&self, routed: Routed) -> Self::Future {
         let judged = match &routed.upstream.gate {
@@ -103,12 +90,8 @@ where
             Some(gate) => gate.judge(&routed),
         };
         match judged {
-            Ok(()) => ResponseFuture::Inner {
-                inner: self.inner.call(routed),
-            },
-            Err(refusal) => ResponseFuture::Refused {
-                error: Some(refusal.into()),
-            },
+            Ok(()) => Gated::passed(self.inner.call(routed)),
+            Err(refusal) => Gated::refused(refusal.into()),
         }
     }
 }
@@ -200,27 +183,6 @@ impl Why {
         match self {
             Self::NoRule(rule) => Some(rule),
             Self::Ambiguous | Self::Header(_) => None,
-        }
-    }
-}
-
-// === impl ResponseFuture ===
-
-impl<F, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<Body>, E>>,
-    E: Into<BoxError>,
-{
-    type Output = Result<Response<Body>, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            Projected::Inner { inner } => inner.poll(cx).map_err(Into::into),
-            Projected::Refused { error } => {
-                #[expect(clippy::expect_used, reason = "a future polled after it is done")]
-                let error = error.take().expect("polled after completion");
-                Poll::Ready(Err(error))
-            }
         }
     }
 }

@@ -13,19 +13,14 @@
 //! this process already.
 
 use std::{
-    fmt,
-    future::Future,
-    mem,
-    pin::Pin,
+    fmt, mem,
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
 };
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header,
     uri::Authority,
 };
-use pin_project_lite::pin_project;
 use thiserror::Error;
 use tower::{BoxError, Layer};
 
@@ -40,7 +35,7 @@ use crate::{
     http::{
         access_log::{Record, Tracked},
         body::Body,
-        service::Service,
+        service::{Gated, Service},
     },
     provider::{Judgement, SharedProvider},
 };
@@ -155,16 +150,6 @@ struct Usual {
     host: HeaderValue,
     authority: Authority,
     addressee: Addressee,
-}
-
-pin_project! {
-    /// Response future of [`Route`].
-    #[project = Projected]
-    #[derive(Debug)]
-    pub(super) enum ResponseFuture<F> {
-        Refused { refusal: Option<Refusal> },
-        Inner { #[pin] inner: F },
-    }
 }
 
 // === impl Upstream ===
@@ -298,16 +283,12 @@ where
 {
     type Response = Response<Body>;
     type Error = BoxError;
-    type Future = ResponseFuture<S::Future>;
+    type Future = Gated<S::Future, Refusal>;
 
     fn call(&self, tracked: Tracked<Body>) -> Self::Future {
         match self.table.route(tracked) {
-            Ok(destination) => ResponseFuture::Inner {
-                inner: self.inner.call(destination),
-            },
-            Err(refusal) => ResponseFuture::Refused {
-                refusal: Some(refusal),
-            },
+            Ok(destination) => Gated::passed(self.inner.call(destination)),
+            Err(refusal) => Gated::refused(refusal),
         }
     }
 }
@@ -507,27 +488,6 @@ fn note(record: &Record, provider: &ProviderName, user: &User) {
 
 fn shown(authority: Option<Authority>) -> String {
     authority.map_or_else(String::new, |authority| authority.to_string())
-}
-
-// === impl ResponseFuture ===
-
-impl<F, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<Body>, E>>,
-    E: Into<BoxError>,
-{
-    type Output = Result<Response<Body>, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            Projected::Inner { inner } => inner.poll(cx).map_err(Into::into),
-            Projected::Refused { refusal } => {
-                #[expect(clippy::expect_used, reason = "a future polled after it is done")]
-                let refusal = refusal.take().expect("polled after completion");
-                Poll::Ready(Err(refusal.into()))
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 mod addressing;
 mod bodies;
+mod early;
 mod leaving;
 mod policy;
 mod recovery;
+mod slow;
 mod tls;
 pub(super) mod world;

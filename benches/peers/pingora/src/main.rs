@@ -18,6 +18,7 @@ use pingora::{
     Error, Result,
     apps::HttpServerOptions,
     http::{RequestHeader, ResponseHeader},
+    listeners::{L4BufferSettings, ListenerConfig},
     proxy::{ProxyHttp, ProxyServiceBuilder, Session},
     server::{Server, configuration::ServerConf},
     upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy},
@@ -163,7 +164,10 @@ fn main() {
     let mut service = ProxyServiceBuilder::new(&Arc::clone(&server.configuration), proxy)
         .server_options(options)
         .build();
-    service.add_tcp(&setting("LISTEN"));
+    // Heads and bodies have buffers of their own; the one before them, of 64 KiB for each connection, is for
+    // TLS, which reads little at once (`DEFAULT_L4_READ_BUFFER_SIZE`). Callers here speak without.
+    let buffer = L4BufferSettings::default().read(0);
+    service.add_listener(ListenerConfig::tcp(setting("LISTEN")).l4_buffer(buffer));
     server.add_service(service);
     server.run_forever();
 }

@@ -19,7 +19,6 @@ use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore},
 };
-use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
 use super::world::*;
@@ -28,7 +27,6 @@ use crate::{
     http::{
         body::Body,
         client::{Client, Error},
-        tls,
     },
 };
 
@@ -54,15 +52,7 @@ struct Seen {
 
 impl Provider {
     async fn new(max_streams: Option<u32>) -> Self {
-        tls::install_crypto();
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let key = made.signing_key.serialize_der().try_into().unwrap();
-        let mut config = rustls::ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (acceptor, config) = localhost(b"h2");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (lifecycle, seen) = (Lifecycle::new(), Arc::<Seen>::default());
@@ -79,9 +69,6 @@ impl Provider {
                 });
             }
         });
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), made.cert.pem()).unwrap();
-        let config = tls::client_config(Some(file.path()), tls::Alpn::Unset).unwrap();
         Self {
             client: Client::new(config, &lifecycle),
             lifecycle,

@@ -5,4 +5,5 @@ mod early;
 mod http1;
 mod http2;
 mod once;
+mod refused;
 mod world;

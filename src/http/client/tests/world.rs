@@ -19,6 +19,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 use tower::{BoxError, Service};
 
 use crate::{
@@ -92,6 +93,22 @@ impl World {
         let response = self.send("GET", Body::empty()).await.unwrap();
         text(response).await
     }
+}
+
+/// A server for `localhost` that agrees on `protocol`, and a client that trusts it.
+pub(super) fn localhost(protocol: &[u8]) -> (TlsAcceptor, rustls::ClientConfig) {
+    tls::install_crypto();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = made.signing_key.serialize_der().try_into().unwrap();
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), made.cert.pem()).unwrap();
+    let client = tls::client_config(Some(file.path()), tls::Alpn::Unset).unwrap();
+    (TlsAcceptor::from(Arc::new(config)), client)
 }
 
 pub(super) fn request(method: &str, address: &str, body: Body) -> Request<ReplayBody> {
