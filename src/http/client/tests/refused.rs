@@ -131,53 +131,62 @@ async fn serve(
     frame(&mut stream, SETTINGS, 0, 0, &[]).await?;
     let mut body = Vec::new();
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await?;
-        let [.., kind, flags, a, b, c, d] = head;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let id = u32::from_be_bytes([a, b, c, d]);
-        let mut payload = vec![0; length as usize];
-        stream.read_exact(&mut payload).await?;
-        let ends = match kind {
-            SETTINGS if flags == 0 => {
-                frame(&mut stream, SETTINGS, 1, 0, &[]).await?;
-                false
-            }
+        let (kind, flags, id, payload) = next(&mut stream).await?;
+        match kind {
+            SETTINGS if flags == 0 => frame(&mut stream, SETTINGS, 1, 0, &[]).await?,
             HEADERS => {
                 log.lock().push(nth);
-                match does {
-                    Does::Reset(code) => {
-                        let code = code.to_be_bytes();
-                        frame(&mut stream, RST_STREAM, 0, id, &code).await?;
-                    }
-                    Does::GoAway { last } => {
-                        let said = [last.to_be_bytes(), [0; 4]].concat();
-                        frame(&mut stream, GOAWAY, 0, 0, &said).await?;
-                        stream.shutdown().await?;
-                    }
-                    Does::Answer | Does::ResetLate(_) => {}
-                }
-                flags & END_STREAM != 0
+                refuse(&mut stream, does, id).await?;
             }
-            DATA => {
-                body.extend(payload);
-                flags & END_STREAM != 0
-            }
-            _ => false,
-        };
-        match does {
-            Does::Answer if ends => {
-                // 0x88 is `:status: 200` (RFC 7541, Appendix A).
-                frame(&mut stream, HEADERS, 4, id, &[0x88]).await?;
-                frame(&mut stream, DATA, END_STREAM, id, &body).await?;
-                body.clear();
-            }
-            Does::ResetLate(code) if ends => {
-                let code = code.to_be_bytes();
-                frame(&mut stream, RST_STREAM, 0, id, &code).await?;
-            }
+            DATA => body.extend(payload),
             _ => {}
         }
+        if matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
+            end(&mut stream, does, id, &body).await?;
+            body.clear();
+        }
+    }
+}
+
+/// The next frame: its kind, flags, stream and payload.
+async fn next(stream: &mut TlsStream<TcpStream>) -> std::io::Result<(u8, u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await?;
+    let [.., kind, flags, a, b, c, d] = head;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length as usize];
+    stream.read_exact(&mut payload).await?;
+    Ok((kind, flags, u32::from_be_bytes([a, b, c, d]), payload))
+}
+
+/// What is said as soon as the head of a request has come.
+async fn refuse(stream: &mut TlsStream<TcpStream>, does: Does, id: u32) -> std::io::Result<()> {
+    match does {
+        Does::Reset(code) => frame(stream, RST_STREAM, 0, id, &code.to_be_bytes()).await,
+        Does::GoAway { last } => {
+            let said = [last.to_be_bytes(), [0; 4]].concat();
+            frame(stream, GOAWAY, 0, 0, &said).await?;
+            stream.shutdown().await
+        }
+        Does::Answer | Does::ResetLate(_) => Ok(()),
+    }
+}
+
+/// What is said when all of a request has come.
+async fn end(
+    stream: &mut TlsStream<TcpStream>,
+    does: Does,
+    id: u32,
+    body: &[u8],
+) -> std::io::Result<()> {
+    match does {
+        Does::Answer => {
+            // 0x88 is `:status: 200` (RFC 7541, Appendix A).
+            frame(stream, HEADERS, 4, id, &[0x88]).await?;
+            frame(stream, DATA, END_STREAM, id, body).await
+        }
+        Does::ResetLate(code) => frame(stream, RST_STREAM, 0, id, &code.to_be_bytes()).await,
+        Does::Reset(_) | Does::GoAway { .. } => Ok(()),
     }
 }
 
