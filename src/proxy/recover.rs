@@ -333,9 +333,9 @@ impl Again {
         })
     }
 
-    fn account_gone(&self, bearer: &Bearer) -> Result<(), BoxError> {
+    fn account_gone(&self, bearer: &Arc<Bearer>) -> Result<(), BoxError> {
         let key = self.user.at(self.upstream.provider.name())?;
-        self.tokens.account_gone(key, bearer.generation());
+        self.tokens.account_gone(key, bearer);
         Ok(())
     }
 

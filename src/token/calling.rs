@@ -37,16 +37,16 @@ where
 {
     let bearer = tokens.bearer(key.clone()).await?;
     let first = call(bearer.danger_token()).await;
-    let used = bearer.generation();
-    let (outcome, used) = match first {
+    let (outcome, used): (_, Arc<Bearer>) = match first {
         Err(ApiError::TokenRefused { .. }) => {
-            let newer: Arc<Bearer> = tokens.newer_than(key.clone(), used).await?;
-            (call(newer.danger_token()).await, newer.generation())
+            let newer = tokens.newer_than(key.clone(), bearer.generation());
+            let newer = newer.await?;
+            (call(newer.danger_token()).await, newer)
         }
-        other => (other, used),
+        other => (other, bearer),
     };
     if let Err(ApiError::AccountGone { .. }) = &outcome {
-        tokens.account_gone(key.clone(), used);
+        tokens.account_gone(key.clone(), &used);
     }
     Ok(outcome?)
 }

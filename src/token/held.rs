@@ -16,7 +16,7 @@ use crate::{
         ids::{ConnectionId, Generation, GrantId},
         secret::Secret,
     },
-    store::SealedTokens,
+    store::{Connection, SealedTokens},
 };
 
 /// What a caller needs of a token.
@@ -105,6 +105,13 @@ impl Bearer {
     /// Whether the provider would still take it, as far as its times tell.
     pub(super) fn is_alive(&self, now: Instant) -> bool {
         self.is_within(self.dead_after, now)
+    }
+
+    /// Whether it is of the grant that `connection` has.
+    pub(super) fn is_of(&self, connection: &Connection) -> bool {
+        self.id == connection.id
+            && self.generation() == connection.generation
+            && self.grant == connection.grant.hint()
     }
 
     /// Whether tokens that the store has as `generation` of the connection `id`, named `grant`, are newer

@@ -90,8 +90,8 @@ pub trait TokenSource: Send + Sync + 'static {
     /// A token newer than `refused`: from memory, from the store, or renewed once.
     fn newer_than(&self, key: ConnectionKey, refused: Generation) -> TokenFuture;
 
-    /// The provider said that the account behind `generation` no longer exists.
-    fn account_gone(&self, key: ConnectionKey, generation: Generation);
+    /// The provider said that the account behind the token `used` no longer exists.
+    fn account_gone(&self, key: ConnectionKey, used: &Arc<Bearer>);
 }
 
 /// The answer to asking for a token. Dropping it cancels the wait, never the renewal.

@@ -357,13 +357,14 @@ impl TokenSource for Tokens {
         self.ask(key, Need::NewerThan(refused, Reason::Refused))
     }
 
-    fn account_gone(&self, key: ConnectionKey, generation: Generation) {
-        let engine = Arc::clone(&self.0);
+    fn account_gone(&self, key: ConnectionKey, used: &Arc<Bearer>) {
+        let (engine, used) = (Arc::clone(&self.0), Arc::clone(used));
         drop(self.0.lifecycle.spawn(async move {
             let Ok(Some(connection)) = engine.store.load(&key).await else {
                 return;
             };
-            if connection.generation != generation {
+            // Its user may have connected again since, to another account even.
+            if !used.is_of(&connection) {
                 return;
             }
             let (reason, since) = (ReauthReason::AccountGone, engine.clock.now());

@@ -16,6 +16,7 @@ mod memory_store;
 mod scripted_provider;
 mod world;
 
+mod account_gone;
 mod background;
 mod crash_and_spool;
 mod failures;

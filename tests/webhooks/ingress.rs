@@ -358,5 +358,5 @@ impl TokenSource for NoTokens {
         self.bearer(key)
     }
 
-    fn account_gone(&self, _: ConnectionKey, _: Generation) {}
+    fn account_gone(&self, _: ConnectionKey, _: &Arc<Bearer>) {}
 }

@@ -148,8 +148,8 @@ impl TokenSource for Tokens {
         let next = self.next.lock().pop_front().unwrap_or(Ok(NEW));
         Box::pin(async move { next.map(|token| Bearer::for_tests(token, 2)) })
     }
-    fn account_gone(&self, _: ConnectionKey, generation: Generation) {
-        assert_eq!(generation.get(), 1);
+    fn account_gone(&self, _: ConnectionKey, used: &Arc<Bearer>) {
+        assert_eq!(used.generation().get(), 1);
         self.gone.fetch_add(1, Ordering::SeqCst);
     }
 }
