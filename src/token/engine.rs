@@ -26,13 +26,13 @@ use super::{
 use crate::{
     base::{
         clock::SharedClock,
-        ids::{ConnectionKey, Generation, ProviderName},
+        ids::{ConnectionKey, Generation, GrantId, ProviderName},
         lifecycle::Lifecycle,
         random::SharedRandom,
         secret::Secret,
     },
     provider::{Account, CallError, SharedProvider},
-    store::{self, Committed, Connection, Fence, ReauthReason, SharedStore},
+    store::{self, Committed, Connection, Fence, ReauthReason, SealedTokens, SharedStore},
     telemetry::trace,
 };
 
@@ -185,26 +185,7 @@ impl Engine {
             entry.confirm(news);
             return Ok(());
         }
-        let held = self
-            .vault
-            .open_access(&connection.key, tokens)
-            .and_then(|access| {
-                let now = self.clock.now();
-                let named = (connection.id, generation, grant);
-                Bearer::new(&self.config, named, tokens, &access, now).map_err(|error| {
-                    store::Error::Inconsistent {
-                        row: connection.key.to_string(),
-                        what: format!("its access token fits no header: {error}"),
-                    }
-                })
-            })
-            .map_err(|error| {
-                self.store_failed(&connection.key, &error);
-                Error::Store {
-                    key: connection.key.clone(),
-                    source: Arc::new(error),
-                }
-            })?;
+        let held = self.prepare(connection, tokens, generation, grant)?;
         let is_renewed = entry
             .held()
             .is_some_and(|old| old.connection() == connection.id);
@@ -214,6 +195,34 @@ impl Engine {
             self.is_well(&connection.key.provider);
         }
         Ok(())
+    }
+
+    /// The access token of `tokens`, which `connection` has as `generation`, ready for the wire.
+    fn prepare(
+        &self,
+        connection: &Connection,
+        tokens: &SealedTokens,
+        generation: Generation,
+        grant: GrantId,
+    ) -> Result<Bearer, Error> {
+        let opened = self.vault.open_access(&connection.key, tokens);
+        let prepared = opened.and_then(|access| {
+            let now = self.clock.now();
+            let named = (connection.id, generation, grant);
+            Bearer::new(&self.config, named, tokens, &access, now).map_err(|error| {
+                store::Error::Inconsistent {
+                    row: connection.key.to_string(),
+                    what: format!("its access token fits no header: {error}"),
+                }
+            })
+        });
+        prepared.map_err(|error| {
+            self.store_failed(&connection.key, &error);
+            Error::Store {
+                key: connection.key.clone(),
+                source: Arc::new(error),
+            }
+        })
     }
 
     /// Offers a spooled renewal to the store, also to one that has gone back to before it. The connection as the store has it now, or `None` if it

@@ -20,6 +20,9 @@ mod kept;
 )]
 #[path = "../renewing/memory_store.rs"]
 mod memory_store;
+#[expect(dead_code, reason = "other tests import what is created")]
+#[path = "../servers/sandbox.rs"]
+mod sandbox;
 mod world;
 
 mod arriving;

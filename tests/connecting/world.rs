@@ -23,7 +23,7 @@ use daypass::{
         calcom::{self, Calcom},
         calendly::{self, Calendly, WebhookScope},
     },
-    sandbox::{Options, Sandbox, Switches},
+    sandbox::Sandbox,
     store::{
         Connection, ReauthReason, Store,
         seal::{Key, KeyRing, generate_key},
@@ -33,7 +33,7 @@ use daypass::{
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use crate::{kept::Kept, memory_store::MemoryStore};
+use crate::{kept::Kept, memory_store::MemoryStore, sandbox::without_limits};
 
 /// Where the app is. Nobody listens there: browsers are only sent.
 pub(crate) const APP: &str = "https://app.example.org";
@@ -160,7 +160,7 @@ impl World {
         install_crypto();
         let (lifecycle, random) = (Lifecycle::new(), Arc::new(OsRandom) as SharedRandom);
         let elsewhere = Lifecycle::new();
-        let sandbox = sandbox(&elsewhere).await;
+        let sandbox = without_limits(&elsewhere).await;
         let clock = ManualClock::new(SystemClock.now());
         let shared: SharedClock = Arc::new(clock.clone());
         let store = MemoryStore::remembering(Arc::clone(&shared), 1000);
@@ -281,17 +281,6 @@ pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) ->
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("waited in vain: {what}");
-}
-
-async fn sandbox(lifecycle: &Lifecycle) -> Sandbox {
-    let (clock, random) = (Arc::new(SystemClock), Arc::new(OsRandom));
-    let started = Sandbox::start(Options::default(), lifecycle.clone(), clock, random).await;
-    let sandbox = started.unwrap();
-    let unlimited =
-        |switches: &mut Switches| (switches.api_per_minute, switches.token_per_minute) = (0, 0);
-    sandbox.calcom().set(unlimited);
-    sandbox.calendly().set(unlimited);
-    sandbox
 }
 
 fn providers(sandbox: &Sandbox, wanted: &Wanted, clock: &SharedClock) -> Vec<SharedProvider> {
